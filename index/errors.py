@@ -1,0 +1,47 @@
+"""Every exception that `index` raises on purpose.
+
+IndexError_ is not used as a name because Python owns `IndexError`.
+
+LibraryError
+├── ClassExists        the name (or a synonym) is taken
+├── ClassNotFound      no class has this id
+├── InvalidClassName   empty, too long or unprintable
+├── ClipNotFound       no clip has this id
+├── LibraryLocked      another process holds the directory; the message names its pid
+├── ModelMismatch      the rows were made by another model
+└── StorageError       the disk or the database refused a write; nothing acknowledged was lost
+
+Each message says what was wrong, the offending value, the limit where there is one, and what to do.
+"""
+
+
+class LibraryError(Exception):
+    """Base of everything that `index` raises on purpose."""
+
+
+class ClassExists(LibraryError):
+    """The class name, compared case-insensitively after Unicode normalisation, is taken."""
+
+
+class ClassNotFound(LibraryError):
+    """No class has this id."""
+
+
+class InvalidClassName(LibraryError):
+    """The class name is empty, too long or holds control characters."""
+
+
+class ClipNotFound(LibraryError):
+    """No clip has this id."""
+
+
+class LibraryLocked(LibraryError):
+    """Another process holds the library's directory."""
+
+
+class ModelMismatch(LibraryError):
+    """The library's rows were made by another model than the one that opens it."""
+
+
+class StorageError(LibraryError):
+    """The disk or the database refused a write."""
