@@ -1,0 +1,95 @@
+"""Frozen configurations of the network and its use; unknown keys and odd values raise ConfigError."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from model.errors import ConfigError
+
+C = TypeVar("C")
+
+
+def from_mapping(config_class: type[C], values: Mapping[str, Any]) -> C:
+    """Build a frozen dataclass from parsed JSON.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or the class refuses a value.
+    """
+    fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ConfigError(
+            f"unknown key {unknown[0]!r} for {config_class.__name__}; known: {', '.join(fields)}"
+        )
+    try:
+        return config_class(**values)
+    except TypeError as error:
+        raise ConfigError(f"incomplete {config_class.__name__}: {error}") from error
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ConfigError(what)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Shape of AVGZSLNet (WACV 2021, section 3.2); the defaults are the published sizes.
+
+    Attributes:
+        audio_dim, video_dim: widths Da, Dv of the backbone features.
+        text_dim: width Dt of a label's text vector.
+        hidden_dim: width of the modality networks' hidden layer.
+        embedding_dim: width of the shared space.
+        decoder_dim: width of the cross-modal decoder's hidden layer.
+        dropout: probability, in the modality networks.
+        normalise: whether embeddings are scaled to unit length (the paper leaves them as they are).
+        residual_text: whether the text network adds its projection to the text vector itself, which
+            keeps the pretrained geometry; needs embedding_dim == text_dim.
+    """
+
+    audio_dim: int = 1024
+    video_dim: int = 1024
+    text_dim: int = 300
+    hidden_dim: int = 256
+    embedding_dim: int = 64
+    decoder_dim: int = 128
+    dropout: float = 0.5
+    normalise: bool = False
+    residual_text: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("audio_dim", "video_dim", "text_dim", "hidden_dim", "embedding_dim"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+        _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in [0, 1)")
+        _require(
+            not self.residual_text or self.embedding_dim == self.text_dim,
+            f"residual_text needs embedding_dim ({self.embedding_dim}) == text_dim ({self.text_dim})",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Constants of `model.scoring`, fitted on validation data.
+
+    Attributes:
+        temperature: distances are divided by it before the softmax.
+        seen_penalty: beta of calibrated stacking, added to seen classes' distances.
+        unknown_offset, unknown_slope: logistic model of "none of these" on the best similarity.
+        audio_weight, video_weight: share of each modality's distance where both are present.
+    """
+
+    temperature: float = 0.1
+    seen_penalty: float = 0.0
+    unknown_offset: float = 4.0
+    unknown_slope: float = 10.0
+    audio_weight: float = 0.5
+    video_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, f"temperature is {self.temperature}; it must be positive")
+        _require(
+            self.audio_weight > 0 and self.video_weight > 0,
+            f"modality weights are {self.audio_weight}, {self.video_weight}; both must be positive",
+        )

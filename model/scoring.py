@@ -1,0 +1,98 @@
+"""From similarities to answers: fused distance, calibrated stacking, probability, "none of these".
+
+Pure NumPy, so that the numbers can be checked by hand. All embeddings are of unit length, so a
+similarity s is a cosine and the paper's Euclidean distance is d = sqrt(2 - 2 s).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import Calibration
+from model.media.types import Modality
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRanking:
+    """Scores of C candidate labels for one clip or window, in the candidates' order.
+
+    Attributes:
+        score: (C,) float64 fused similarity in [-1, 1], after calibrated stacking; higher is better.
+        probability: (C,) float64 over the candidates, sums to 1.
+        by_modality: modality -> (C,) float64 probability from that modality alone.
+        unknown_probability: probability that none of the candidates is right.
+    """
+
+    score: Floats
+    probability: Floats
+    by_modality: Mapping[Modality, Floats]
+    unknown_probability: float
+
+
+def distance_from_similarity(similarity: NDArray[np.floating]) -> Floats:
+    """Euclidean distance between unit vectors of a given cosine, same shape, float64."""
+    return np.sqrt(np.maximum(0.0, 2.0 - 2.0 * np.asarray(similarity, dtype=np.float64)))
+
+
+def similarity_from_distance(distance: Floats) -> Floats:
+    """Inverse of `distance_from_similarity`."""
+    return 1.0 - 0.5 * distance**2
+
+
+def fuse_distances(distances: Mapping[Modality, Floats], calibration: Calibration) -> Floats:
+    """Weighted mean of the modalities' distances, (C,) float64.
+
+    The paper (section 3.4) sums the two distances; the mean ranks alike and keeps the scale where a
+    modality is missing.
+    """
+    weights = {"audio": calibration.audio_weight, "video": calibration.video_weight}
+    total = sum(weights[modality] for modality in distances)
+    return np.asarray(sum(weights[m] * d for m, d in distances.items()) / total)
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities (C,) from logits (C,), without overflow."""
+    exponentials = np.exp(logits - logits.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
+def unknown_probability(best_similarity: float, calibration: Calibration) -> float:
+    """Logistic model of "none of these" from the best fused similarity, before stacking."""
+    logit = calibration.unknown_offset - calibration.unknown_slope * best_similarity
+    return float(1.0 / (1.0 + np.exp(-logit)))
+
+
+def rank_labels(
+    similarity: Mapping[Modality, NDArray[np.floating]],
+    seen: NDArray[np.bool_],
+    calibration: Calibration,
+) -> LabelRanking:
+    """Score C >= 1 candidates by the modalities present.
+
+    Args:
+        similarity: for each modality used, (C,) cosines between its embedding and the labels'.
+        seen: (C,) bool; `seen_penalty` (beta of calibrated stacking) is added to their distances.
+        calibration: fitted on validation data, stored in the checkpoint.
+
+    Raises:
+        ValueError: no modality or no candidate is given.
+    """
+    if not similarity or seen.size == 0:
+        raise ValueError("rank_labels needs at least one modality and one candidate label")
+    penalty = calibration.seen_penalty * seen
+    distances = {m: distance_from_similarity(s) for m, s in similarity.items()}
+    fused = fuse_distances(distances, calibration)
+    best = float(similarity_from_distance(fused).max())
+    stacked = fused + penalty
+    return LabelRanking(
+        score=similarity_from_distance(stacked),
+        probability=softmax(-stacked / calibration.temperature),
+        by_modality={
+            m: softmax(-(d + penalty) / calibration.temperature) for m, d in distances.items()
+        },
+        unknown_probability=unknown_probability(best, calibration),
+    )
