@@ -1,4 +1,4 @@
-"""Frozen configurations of the network and its use; unknown keys and odd values raise ConfigError."""
+"""Frozen configurations of the network and its use; what does not fit raises ConfigError."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -61,11 +61,13 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         for name in ("audio_dim", "video_dim", "text_dim", "hidden_dim", "embedding_dim"):
-            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive")
+            _require(
+                getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive"
+            )
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in [0, 1)")
         _require(
             not self.residual_text or self.embedding_dim == self.text_dim,
-            f"residual_text needs embedding_dim ({self.embedding_dim}) == text_dim ({self.text_dim})",
+            f"residual_text needs embedding_dim {self.embedding_dim} == text_dim {self.text_dim}",
         )
 
 

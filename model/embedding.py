@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from model.config import Calibration
 from model.media.limits import MediaLimits
 from model.media.types import ClipSummary, ModalityChoice
-
-Vector = NDArray[np.float32]
+from model.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class ClipEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class VocabularyEntry:
-    """A class that the checkpoint was trained on, with its embedding (D,) float32 of unit length."""
+    """A class that the checkpoint was trained on, with its unit embedding (D,) float32."""
 
     name: str
     synonyms: tuple[str, ...]

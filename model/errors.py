@@ -4,9 +4,10 @@ ModelError
 ├── ConfigError            a configuration key is unknown or a value is out of range
 ├── CheckpointError        a checkpoint folder is missing a file, corrupt, or of another backbone
 ├── BackboneError          a backbone name is unknown or its package is not installed
-├── FeatureSetError        a feature file cannot be trained on (NaN, mismatched shapes, missing class)
+├── FeatureSetError        a feature file cannot be trained on (NaN, shapes, a missing class)
 └── MediaError             a file cannot be turned into windows; `code` is stable and public
     ├── EmptyFile              no bytes
+    ├── FileTooLarge           more bytes than the limit
     ├── UnsupportedMedia       not a container or codec that is read here
     ├── EncryptedMedia         every usable track is encrypted
     ├── NoAudioOrVideo         a container without a decodable sample of sound or picture
@@ -52,6 +53,12 @@ class EmptyFile(MediaError):
     """The file has no bytes."""
 
     code = "empty_file"
+
+
+class FileTooLarge(MediaError):
+    """The file has more bytes than the limit."""
+
+    code = "file_too_large"
 
 
 class UnsupportedMedia(MediaError):

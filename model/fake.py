@@ -12,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Calibration
-from model.embedding import (
-    ClipEmbedding,
-    ModelCard,
-    Vector,
-    VocabularyEntry,
-    WindowEmbedding,
-)
+from model.embedding import ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
+from model.vectors import Vector, mean_vector
 
 DIM = 16
 SPEC = DecodeSpec(
@@ -34,14 +29,6 @@ def hashed_vector(key: bytes) -> Vector:
     seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "little")
     vector = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
     return np.asarray(vector / np.linalg.norm(vector))
-
-
-def mean_vector(vectors: Sequence[Vector]) -> Vector | None:
-    """Normalised mean (DIM,) float32, or None of nothing."""
-    if not vectors:
-        return None
-    mean = np.mean(vectors, axis=0)
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
 
 
 class FakeEmbedder:

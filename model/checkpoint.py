@@ -1,0 +1,188 @@
+"""A checkpoint: one folder with all that turns a clip into answers, and an id made of its content.
+
+checkpoint.json          backbones, network shape, decoding, calibration (CheckpointConfig)
+avgzslnet.safetensors    weights of AVGZSLNet
+vocabulary.json          the classes it was trained on: names, synonyms, descriptions
+vocabulary.safetensors   their text vectors w, (C, Dt) float16
+<backbone files>         where the backbones' weights are ours to ship
+MODEL_CARD.md            data, licences, figures, weaknesses
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.config import Calibration, NetworkConfig, from_mapping
+from model.errors import CheckpointError, ConfigError
+from model.network import AVGZSLNet
+
+FORMAT_VERSION = 1
+BUNDLED = "bundled"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """What `checkpoint.json` holds.
+
+    Attributes:
+        audio_backbone, video_backbone, text_encoder: names in `model.backbones.registry`.
+        window_seconds, hop_seconds, frames_per_second: how clips are cut.
+        network, calibration: see their classes.
+        format_version: raised when an older reader would misread the folder.
+    """
+
+    audio_backbone: str
+    video_backbone: str
+    text_encoder: str
+    window_seconds: float
+    hop_seconds: float
+    frames_per_second: float
+    network: NetworkConfig
+    calibration: Calibration
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class ClassText:
+    """The words of one class."""
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory; `text_vectors` (C, Dt) float32 belong to the C `classes`."""
+
+    config: CheckpointConfig
+    network: AVGZSLNet
+    classes: tuple[ClassText, ...]
+    text_vectors: NDArray[np.float32]
+    model_id: str
+    folder: Path
+
+
+def checkpoint_folder(model: str) -> Path:
+    """Folder of a model given by setting: `bundled`, or a path."""
+    if model == BUNDLED:
+        return Path(str(resources.files("model"))) / "bundled"
+    return Path(model)
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read and check a checkpoint folder; the network comes in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: a file is missing, corrupt, of another format, or does not fit the others.
+    """
+    config = _read_config(folder / "checkpoint.json")
+    network = AVGZSLNet(config.network)
+    weights = read_tensors(folder / "avgzslnet.safetensors")
+    try:
+        network.load_state_dict({name: t.float() for name, t in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder / 'avgzslnet.safetensors'} does not fit checkpoint.json: {error}"
+        ) from error
+    classes = _read_classes(folder / "vocabulary.json")
+    text_vectors = read_tensors(folder / "vocabulary.safetensors")["text"].float().numpy()
+    if text_vectors.shape != (len(classes), config.network.text_dim):
+        raise CheckpointError(
+            f"{folder / 'vocabulary.safetensors'} has shape {text_vectors.shape}; "
+            f"{len(classes)} classes of {config.network.text_dim} numbers were expected"
+        )
+    return Checkpoint(
+        config, network.eval(), classes, text_vectors, content_id(folder), folder.resolve()
+    )
+
+
+def save_checkpoint(
+    folder: Path,
+    config: CheckpointConfig,
+    network: AVGZSLNet,
+    classes: Sequence[ClassText],
+    text_vectors: NDArray[np.float32],
+) -> None:
+    """Write the folder's own files; backbone files and the model card are written elsewhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "checkpoint.json", dataclasses.asdict(config))
+    save_file(
+        {k: v.detach().half().contiguous() for k, v in network.state_dict().items()},
+        folder / "avgzslnet.safetensors",
+    )
+    _write_json(folder / "vocabulary.json", [dataclasses.asdict(c) for c in classes])
+    save_file({"text": torch.from_numpy(text_vectors).half()}, folder / "vocabulary.safetensors")
+
+
+def content_id(folder: Path) -> str:
+    """Id of a checkpoint: 12 hexadecimal digits of the SHA-256 over its JSON and weight files."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file. Raises CheckpointError where it is missing or corrupt."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing; a checkpoint folder holds what `save_checkpoint` wrote"
+        ) from error
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({error}); copy or train it again"
+        ) from error
+
+
+def _read_config(path: Path) -> CheckpointConfig:
+    values = dict(_read_json(path))
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version!r}; this program reads {FORMAT_VERSION}"
+        )
+    try:
+        values["network"] = from_mapping(NetworkConfig, values.get("network", {}))
+        values["calibration"] = from_mapping(Calibration, values.get("calibration", {}))
+        return from_mapping(CheckpointConfig, values)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read_classes(path: Path) -> tuple[ClassText, ...]:
+    try:
+        return tuple(
+            ClassText(c["name"], tuple(c["synonyms"]), c["description"]) for c in _read_json(path)
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a list of classes: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path} is missing; give a folder made by training, or 'bundled'"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,275 @@
+"""Clip -> vectors in three phases: prepare (CPU), forward (device), finish (NumPy)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.backbones.protocol import AudioBackbone, TextEncoder, VideoBackbone
+from model.backbones.registry import (
+    load_audio_backbone,
+    load_text_encoder,
+    load_video_backbone,
+)
+from model.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint
+from model.embedding import ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
+from model.errors import BackboneError, CheckpointError
+from model.media.clip import ClipReader
+from model.media.limits import MediaLimits
+from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
+from model.vectors import Vector, mean_vector, unit_rows
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChunk:
+    """A chunk ready for the device.
+
+    Attributes:
+        chunk: the decoded chunk; its windows give the rows their meaning.
+        audio: (Na, ...) stacked inputs of the windows that have sound.
+        frames: (F, ...) stacked inputs of the pictures.
+        frame_rows: for each window that has pictures, the rows of `frames` that lie in it.
+    """
+
+    chunk: ClipChunk
+    audio: NDArray[np.generic] | None
+    frames: NDArray[np.generic] | None
+    frame_rows: tuple[NDArray[np.intp], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedChunk:
+    """Embeddings (Na, D) and (Nv, D) float32 of the windows that have each modality."""
+
+    chunk: ClipChunk
+    audio: NDArray[np.float32]
+    video: NDArray[np.float32]
+
+
+class Embedder:
+    """A checkpoint with its backbones, ready to embed clips and texts: a `ClipEmbedder`."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        audio: AudioBackbone,
+        video: VideoBackbone,
+        text: TextEncoder,
+        device: str,
+    ) -> None:
+        _require_dims(checkpoint, audio, video, text)
+        config = checkpoint.config
+        self.calibration = config.calibration
+        self.card = ModelCard(
+            model_id=checkpoint.model_id,
+            head="avgzslnet",
+            audio_backbone=audio.name,
+            video_backbone=video.name,
+            text_encoder=text.name,
+            embedding_dim=config.network.embedding_dim,
+            device=device,
+        )
+        self._spec = DecodeSpec(
+            sample_rate=audio.sample_rate,
+            window_seconds=config.window_seconds,
+            hop_seconds=config.hop_seconds,
+            frames_per_second=config.frames_per_second,
+            frame_size=video.frame_size,
+        )
+        self._checkpoint = checkpoint
+        self._network = checkpoint.network.to(device)
+        self._audio = audio.to(device)
+        self._video = video.to(device)
+        self._text = text
+        self._device = device
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "bundled",
+        *,
+        device: str = "auto",
+        audio_backbone: str | None = None,
+        video_backbone: str | None = None,
+        text_encoder: str | None = None,
+    ) -> "Embedder":
+        """Load a checkpoint (`bundled` or a folder) and the backbones that it was trained on.
+
+        Naming a backbone other than the checkpoint's is an error that says how to train for it.
+
+        Raises:
+            CheckpointError, BackboneError: see `model.errors`.
+        """
+        checkpoint = load_checkpoint(checkpoint_folder(model))
+        config = checkpoint.config
+        _require_same("audio backbone", audio_backbone, config.audio_backbone)
+        _require_same("video backbone", video_backbone, config.video_backbone)
+        _require_same("text encoder", text_encoder, config.text_encoder)
+        return cls(
+            checkpoint,
+            load_audio_backbone(config.audio_backbone, checkpoint.folder),
+            load_video_backbone(config.video_backbone, checkpoint.folder),
+            load_text_encoder(config.text_encoder),
+            resolve_device(device),
+        )
+
+    def vocabulary(self) -> tuple[VocabularyEntry, ...]:
+        """Return the classes that the checkpoint was trained on."""
+        vectors = self._project_text(self._checkpoint.text_vectors)
+        return tuple(
+            VocabularyEntry(c.name, c.synonyms, c.description, vector)
+            for c, vector in zip(self._checkpoint.classes, vectors, strict=True)
+        )
+
+    def embed_clip(
+        self, path: Path, *, limits: MediaLimits, modality: ModalityChoice = "auto"
+    ) -> ClipEmbedding:
+        """Decode and embed a file, chunk by chunk, so that memory does not grow with its length.
+
+        Raises:
+            MediaError: see `model.errors`.
+        """
+        reader = ClipReader(path, self._spec, limits, modality)
+        windows: list[WindowEmbedding] = []
+        for chunk in reader.chunks():
+            windows.extend(self.finish(self.forward(self.prepare(chunk))))
+        return ClipEmbedding(
+            windows=tuple(windows),
+            audio=mean_vector([w.audio for w in windows if w.audio is not None]),
+            video=mean_vector([w.video for w in windows if w.video is not None]),
+            summary=reader.summary(),
+        )
+
+    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
+        """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
+        audio = frames = None
+        if chunk.waveforms is not None and chunk.has_audio.any():
+            audio = np.stack([self._audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]])
+        rows: tuple[NDArray[np.intp], ...] = ()
+        if chunk.frames is not None and chunk.has_video.any():
+            frames = np.stack([self._video.prepare(f) for f in chunk.frames])
+            rows = tuple(
+                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
+                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
+                if present
+            )
+        return PreparedChunk(chunk, audio, frames, rows)
+
+    @torch.inference_mode()
+    def forward(self, prepared: PreparedChunk) -> ForwardedChunk:
+        """Phase 2, device: backbone, pooling of a window's pictures, AVGZSLNet."""
+        dim = self.card.embedding_dim
+        audio = video = np.zeros((0, dim), np.float32)
+        if prepared.audio is not None:
+            features = self._audio.features(torch.from_numpy(prepared.audio).to(self._device))
+            audio = to_numpy(self._network.embed_audio(features))
+        if prepared.frames is not None:
+            frames = self._video.features(torch.from_numpy(prepared.frames).to(self._device))
+            pooled = torch.stack([pool_frames(frames[r]) for r in prepared.frame_rows])
+            video = to_numpy(self._network.embed_video(pooled))
+        return ForwardedChunk(prepared.chunk, audio, video)
+
+    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
+        """Phase 3, NumPy: unit vectors back to their windows."""
+        chunk = forwarded.chunk
+        audio = iter(unit_rows(forwarded.audio))
+        video = iter(unit_rows(forwarded.video))
+        return [
+            WindowEmbedding(
+                start, end, next(audio) if has_audio else None, next(video) if has_video else None
+            )
+            for (start, end), has_audio, has_video in zip(
+                chunk.windows, chunk.has_audio, chunk.has_video, strict=True
+            )
+        ]
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sentences as they are: (len(texts), D) float32, unit length."""
+        return self._project_text(self._text.encode(texts))
+
+    def embed_class(
+        self, name: str, *, synonyms: Sequence[str] = (), description: str = ""
+    ) -> Vector:
+        """Embed a class as training did: one text vector from its words, then the text network."""
+        vector = class_text_vector(self._text, name, synonyms, description)
+        return np.asarray(self._project_text(vector[None])[0])
+
+    def warm_up(self) -> None:
+        """Run text, sound and pictures once, so that lazy initialisation is over."""
+        self.embed_texts(["warm up"])
+        size = self._video.frame_size
+        samples = round(self._spec.sample_rate * self._spec.window_seconds)
+        one = np.ones(1, np.bool_)
+        chunk = ClipChunk(
+            windows=((0.0, self._spec.window_seconds),),
+            waveforms=np.zeros((1, samples), np.float32),
+            has_audio=one,
+            frames=np.zeros((1, size, size, 3), np.uint8),
+            frame_times=np.zeros(1),
+            has_video=one,
+        )
+        self.finish(self.forward(self.prepare(chunk)))
+
+    @torch.inference_mode()
+    def _project_text(self, text_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        projected = self._network.embed_text(torch.from_numpy(text_vectors).to(self._device))
+        return unit_rows(to_numpy(projected))
+
+
+def class_text_vector(
+    encoder: TextEncoder, name: str, synonyms: Sequence[str] = (), description: str = ""
+) -> NDArray[np.float32]:
+    """Text vector w of a class, (Dt,) float32 of unit length.
+
+    The name counts as much as all its synonyms and its description together: a long list of
+    synonyms must not outvote the name that the answer shows.
+    """
+    others = [*synonyms, *([description] if description else [])]
+    vectors = encoder.encode([name, *others])
+    mean = vectors[0] + (vectors[1:].mean(axis=0) if others else 0.0)
+    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+
+
+def pool_frames(features: Tensor) -> Tensor:
+    """Mean and spread of a window's frame features: (F, D) -> (2 D,); one frame spreads by 0."""
+    return torch.cat([features.mean(dim=0), features.std(dim=0, correction=0)])
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is the GPU where torch sees one, else the CPU."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
+    """Copy a tensor of any device to NumPy float32."""
+    return tensor.float().cpu().numpy()
+
+
+def _require_same(what: str, wanted: str | None, trained: str) -> None:
+    if wanted is not None and wanted != trained:
+        raise BackboneError(
+            f"the checkpoint was trained on the {what} {trained!r}, not {wanted!r}; leave the "
+            "setting out, or train a checkpoint for it with `python -m model.train`"
+        )
+
+
+def _require_dims(
+    checkpoint: Checkpoint, audio: AudioBackbone, video: VideoBackbone, text: TextEncoder
+) -> None:
+    network = checkpoint.config.network
+    for what, got, wanted in (
+        ("audio backbone", audio.dim, network.audio_dim),
+        ("video backbone (mean and spread)", 2 * video.dim, network.video_dim),
+        ("text encoder", text.dim, network.text_dim),
+    ):
+        if got != wanted:
+            raise CheckpointError(
+                f"the {what} gives {got} numbers, the checkpoint's network takes {wanted}; "
+                "the checkpoint was made for another backbone"
+            )
