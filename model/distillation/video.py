@@ -1,0 +1,543 @@
+"""Trains the compact video backbone from the MobileNetV2 teacher and from true labels.
+
+    python -m model.distillation.video --data PATH --out FOLDER --minutes N [--resume]
+
+PATH holds `images/` (tiny_imagenet.zip, imagenet_samples.zip, caltech101.zip) and `teachers/`.
+FOLDER receives `teacher_targets.npz` (computed once), `state.pt` (to resume from) and the exported
+backbone, `video.json` and `video.safetensors`, which is replaced whole at every checkpoint.
+"""
+
+import argparse
+import io
+import math
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from model.backbones.compact_video import CompactVideo, CompactVideoConfig, CompactVideoNetwork
+from model.distillation.mobilenet import CLASS_COUNT, EMBEDDING_DIM, MobileNetTeacher
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Every picture, decoded once.
+
+    Attributes:
+        names: class names of the joint label space: ImageNet's 1000 (sorted by WordNet id, the
+            order of the teacher's labels), then Caltech's, sorted.
+        pixels: N arrays (H, W, 3) uint8 RGB at the archive's size.
+        labels: (N,) int64 index into `names`.
+        source: (N,) int64: 0 thumbnail (Tiny ImageNet), 1 ImageNet photograph, 2 Caltech.
+        held_out: (N,) bool: validation, never trained on.
+    """
+
+    names: tuple[str, ...]
+    pixels: list[NDArray[np.uint8]]
+    labels: NDArray[np.int64]
+    source: NDArray[np.int64]
+    held_out: NDArray[np.bool_]
+
+
+ARCHIVES = ("tiny_imagenet", "imagenet_samples", "caltech101")
+THUMBNAIL, PHOTOGRAPH, CALTECH = range(3)
+HELD_OUT_EVERY = {THUMBNAIL: 10, CALTECH: 5}
+"""Every 10th thumbnail and every 5th Caltech picture of each class, by file name, is held out."""
+
+
+def load_pictures(images: Path, teacher_labels: tuple[str, ...]) -> Pictures:
+    """Decode the three archives under `images` (a few seconds per 10,000 pictures)."""
+    members = [sorted(_members(images / f"{archive}.zip")) for archive in ARCHIVES]
+    folders = [sorted({name.split("/")[0] for name in names}) for names in members]
+    wordnet_ids = sorted(folders[THUMBNAIL] + folders[PHOTOGRAPH])
+    label_of = {folder: index for index, folder in enumerate(wordnet_ids + folders[CALTECH])}
+    pixels, labels, source, held_out = [], [], [], []
+    for number, (archive, names) in enumerate(zip(ARCHIVES, members, strict=True)):
+        every = HELD_OUT_EVERY.get(number)
+        with zipfile.ZipFile(images / f"{archive}.zip") as file:
+            for folder, in_class in groupby(names, key=lambda name: name.split("/")[0]):
+                for position, name in enumerate(in_class):
+                    pixels.append(
+                        np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB"))
+                    )
+                    labels.append(label_of[folder])
+                    source.append(number)
+                    held_out.append(every is not None and position % every == every - 1)
+    return Pictures(
+        names=teacher_labels + tuple(folder.replace("_", " ") for folder in folders[CALTECH]),
+        pixels=pixels,
+        labels=np.array(labels),
+        source=np.array(source),
+        held_out=np.array(held_out),
+    )
+
+
+def _members(archive: Path) -> Iterator[str]:
+    with zipfile.ZipFile(archive) as file:
+        yield from (name for name in file.namelist() if not name.endswith("/"))
+
+
+# --- teacher targets ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The teacher's view of each picture: `logits` (N, 1000), `embedding` (N, 1280), float16."""
+
+    logits: NDArray[np.float16]
+    embedding: NDArray[np.float16]
+
+
+def teacher_targets(pictures: Pictures, teacher: MobileNetTeacher, cache: Path) -> Targets:
+    """Ask the teacher about every picture, about 20 ms a view; read `cache` where it exists.
+
+    The network answers whole pictures only, so crops share their picture's answer ("function
+    matching" with crops mild enough for it, Beyer et al. 2022, would be too slow on a CPU).
+    """
+    if not cache.is_file():
+        logits = np.empty((len(pictures.pixels), CLASS_COUNT), np.float16)
+        embedding = np.empty((len(pictures.pixels), EMBEDDING_DIM), np.float16)
+        for row, pixels in enumerate(tqdm(pictures.pixels, desc="teacher", mininterval=5)):
+            views = [teacher.observe(view) for view in _views(pixels)]
+            logits[row] = np.mean([view.logits for view in views], axis=0)
+            embedding[row] = np.mean([view.embedding for view in views], axis=0)
+        partial = cache.with_suffix(".partial.npz")
+        np.savez(partial, logits=logits, embedding=embedding)
+        partial.replace(cache)
+    with np.load(cache) as stored:
+        return Targets(stored["logits"], stored["embedding"])
+
+
+def _views(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """The centre square, and for pictures that are not square the whole, squashed and mirrored."""
+    height, width, _ = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    yield pixels[top : top + side, left : left + side]
+    if height != width:
+        yield pixels[:, ::-1]
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the student is trained; the wall-clock budget is apart (`Clock`).
+
+    Attributes:
+        batch_size: pictures a step.
+        learning_rate: peak of the schedule (Nesterov momentum 0.9).
+        weight_decay: on matrices only, not on biases and norms.
+        smoothing: label smoothing of the cross-entropies.
+        temperature: of both softmaxes in the distillation term.
+        ema_decay: a step, of the averaged weights that are exported.
+        copies: how often a picture of each source comes in an epoch.
+        teacher_weight: of the teacher's terms for each source: of thumbnails, enlarged 3.5 times
+            for it, the teacher knows little.
+        sizes: (progress, side): from this share of the budget on, pictures have this side.
+            Small pictures first are "progressive resizing"; the last size is the deployed one.
+        seed: of every draw.
+    """
+
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-4
+    smoothing: float = 0.1
+    temperature: float = 2.0
+    ema_decay: float = 0.999
+    copies: tuple[int, int, int] = (1, 3, 2)
+    teacher_weight: tuple[float, float, float] = (0.5, 1.0, 1.0)
+    sizes: tuple[tuple[float, int], ...] = ((0.0, 64), (0.4, 96), (0.83, 128))
+    seed: int = 0
+
+    def size(self, progress: float) -> int:
+        """Side in pixels of the training pictures at a progress in [0, 1]."""
+        return [side for start, side in self.sizes if start <= progress][-1]
+
+    def rate(self, progress: float) -> float:
+        """Learning rate: linear warm-up over 3 % of the budget, then a half cosine to zero."""
+        warm_up = 0.03
+        if progress < warm_up:
+            return self.learning_rate * (progress / warm_up)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / 0.97))
+
+
+def epochs(pictures: Pictures, recipe: Recipe, rng: np.random.Generator) -> Iterator[int]:
+    """Rows of training pictures, reshuffled each epoch, for ever."""
+    copies = np.array(recipe.copies)[pictures.source]
+    rows = np.repeat(np.arange(len(copies)), np.where(pictures.held_out, 0, copies))
+    while True:
+        yield from rng.permutation(rows).tolist()
+
+
+def random_crop(
+    pixels: NDArray[np.uint8], size: int, *, degrade: bool, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Cut 40 to 100 % of a picture at an aspect of 3:4 to 16:9, stretch it to a square, flip half.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        size: side of the result in pixels.
+        degrade: half the time lose detail on the way, down to a third of `size`, so that the net
+            sees one picture as a thumbnail and as a frame.
+        rng: source of the draws.
+
+    Returns:
+        (size, size, 3) uint8.
+    """
+    height, width, _ = pixels.shape
+    area = height * width * rng.uniform(0.4, 1.0)
+    aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(16 / 9)))
+    crop_width = min(width, math.sqrt(area * aspect))
+    crop_height = min(height, math.sqrt(area / aspect))
+    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    picture = Image.fromarray(pixels)
+    if degrade and rng.random() < 0.5:
+        detail = int(rng.uniform(size / 3, size))
+        picture = picture.resize((detail, detail), Image.Resampling.BILINEAR, box)
+        box = (0, 0, detail, detail)
+    crop = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box))
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def colour_jitter(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Vary brightness, contrast and white balance of (B, 3, S, S) floats of 0 to 255."""
+
+    def uniform(channels: int, low: float, high: float) -> Tensor:
+        draw = torch.rand(len(batch), channels, 1, 1, generator=generator)
+        return low + (high - low) * draw
+
+    mean = batch.mean(dim=(1, 2, 3), keepdim=True)
+    contrast, balance = uniform(1, 0.7, 1.3), uniform(3, 0.9, 1.1)
+    offset = mean * uniform(1, 0.7, 1.3) - mean * contrast
+    return ((batch * contrast + offset) * balance).clamp(0, 255)
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+def label_loss(scores: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy of (B, 1097) scores, among ImageNet's names or Caltech's, whichever has it."""
+    imagenet = labels < CLASS_COUNT
+    entropy = partial(F.cross_entropy, label_smoothing=smoothing, reduction="sum")
+    total: Tensor = entropy(scores[imagenet, :CLASS_COUNT], labels[imagenet])
+    total = total + entropy(scores[~imagenet, CLASS_COUNT:], labels[~imagenet] - CLASS_COUNT)
+    return total / len(labels)
+
+
+def distillation_loss(
+    scores: Tensor, teacher: Tensor, weight: Tensor, temperature: float
+) -> Tensor:
+    """T^2 KL(teacher || student) at temperature T (Hinton et al. 2015), weighted by row.
+
+    Args:
+        scores: (B, 1000) student's logits.
+        teacher: (B, 1000) teacher's logits.
+        weight: (B,).
+        temperature: T.
+    """
+    target = F.softmax(teacher / temperature, dim=1)
+    student = F.log_softmax(scores / temperature, dim=1)
+    divergence = F.kl_div(student, target, reduction="none").sum(dim=1)
+    return temperature**2 * (weight * divergence).mean()
+
+
+def embedding_loss(projected: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """1 - cosine of (B, 1280) projected features and centred embeddings, weighted by row."""
+    return (weight * (1 - F.cosine_similarity(projected, teacher, dim=1))).mean()
+
+
+def correct_teacher(logits: NDArray[np.float16], labels: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Swap the best class's logit with the true class's (probability shift, Wen et al. 2019).
+
+    The teacher's order of the other classes is kept and its mistakes are not taught. Rows whose
+    label is no ImageNet class stay as they are.
+    """
+    corrected = logits.copy()
+    rows = np.flatnonzero(labels < CLASS_COUNT)
+    best, true = logits[rows].argmax(axis=1), labels[rows]
+    corrected[rows, true], corrected[rows, best] = logits[rows, best], logits[rows, true]
+    return corrected
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+class Student(nn.Module):
+    """The backbone and a linear map onto the teacher's embedding, which only training needs."""
+
+    def __init__(self, config: CompactVideoConfig) -> None:
+        super().__init__()
+        self.network = CompactVideoNetwork(config)
+        self.to_teacher = nn.Linear(config.dim, EMBEDDING_DIM)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) of 0 to 255 -> class logits (B, 1097), teacher's embedding (B, 1280)."""
+        features, scores = self.network(pictures)
+        return scores, self.to_teacher(features)
+
+
+class Trainer:
+    """The student, its averaged copy, the optimiser and the time spent; saved and resumed whole.
+
+    Args:
+        pictures: all pictures; the held-out ones are for `evaluate` only.
+        targets: the teacher's answers, a row a picture.
+        recipe: how to train.
+        config: sizes of the student.
+    """
+
+    def __init__(
+        self, pictures: Pictures, targets: Targets, recipe: Recipe, config: CompactVideoConfig
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.pictures, self.recipe, self.config = pictures, recipe, config
+        self.student = Student(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaging = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.student, multi_avg_fn=averaging, use_buffers=True)
+        matrices = [weight for weight in self.student.parameters() if weight.dim() > 1]
+        vectors = [weight for weight in self.student.parameters() if weight.dim() == 1]
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": matrices, "weight_decay": recipe.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=recipe.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+        )
+        self.elapsed_seconds = 0.0
+        self.steps = 0
+        self._logits = correct_teacher(targets.logits, pictures.labels)
+        self._embedding = targets.embedding
+        self._embedding_mean = targets.embedding.mean(axis=0, dtype=np.float32)
+
+    def run(self, budget_seconds: float) -> Iterator[dict[str, float]]:
+        """Train until the budget is spent, over all resumptions; yields each step's losses."""
+        seed = (self.recipe.seed, self.steps)  # a resumed run draws anew
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        rows = epochs(self.pictures, self.recipe, rng)
+        while self.elapsed_seconds < budget_seconds:
+            started = time.monotonic()
+            progress = self.elapsed_seconds / budget_seconds
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.recipe.rate(progress)
+            batch = np.fromiter(islice(rows, self.recipe.batch_size), np.int64)
+            losses = self._step(batch, self.recipe.size(progress), rng, generator)
+            self.elapsed_seconds += time.monotonic() - started
+            yield losses
+
+    def _step(
+        self,
+        rows: NDArray[np.int64],
+        size: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> dict[str, float]:
+        """One update on the pictures of `rows`; returns the terms of the loss."""
+        source = self.pictures.source[rows]
+        crops = [
+            random_crop(self.pictures.pixels[row], size, degrade=kind != THUMBNAIL, rng=rng)
+            for row, kind in zip(rows, source, strict=True)
+        ]
+        batch = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()  # channels last
+        scores, projected = self.student.train()(colour_jitter(batch, generator))
+
+        weight = torch.tensor(self.recipe.teacher_weight)[torch.from_numpy(source)]
+        logits = torch.from_numpy(self._logits[rows].astype(np.float32))
+        embedding = torch.from_numpy(self._embedding[rows] - self._embedding_mean)
+        labels = torch.from_numpy(self.pictures.labels[rows])
+        losses = {
+            "label": label_loss(scores, labels, self.recipe.smoothing),
+            "distillation": distillation_loss(
+                scores[:, :CLASS_COUNT], logits, weight, self.recipe.temperature
+            ),
+            "embedding": embedding_loss(projected, embedding, weight),
+        }
+        self.optimizer.zero_grad()
+        sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.average.update_parameters(self.student)
+        self.steps += 1
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def backbone(self) -> CompactVideo:
+        """The averaged weights as a backbone; they are shared, not copied."""
+        network = self.average.module.network
+        assert isinstance(network, CompactVideoNetwork)  # for mypy: nn.Module's members are loose
+        return CompactVideo(self.config, network)
+
+    def save(self, path: Path) -> None:
+        """Write the whole state to `path`, which is never half-written."""
+        partial_path = path.with_suffix(".partial")
+        torch.save(
+            {
+                "student": self.student.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "elapsed_seconds": self.elapsed_seconds,
+                "steps": self.steps,
+            },
+            partial_path,
+        )
+        partial_path.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from the state that `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.student.load_state_dict(state["student"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.elapsed_seconds, self.steps = state["elapsed_seconds"], state["steps"]
+
+
+# --- validation -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """Shares in [0, 1] on pictures never trained on, but for the last.
+
+    Attributes:
+        thumbnails_top1: Tiny ImageNet among its 200 names.
+        thumbnails_top5: the same, true name among the best five.
+        caltech_top1: Caltech-101 among its 97 names; None for the teacher, which has no such head.
+        photographs_agreement: same best of 1000 classes as the teacher, on ImageNet photographs
+            (which are trained on).
+    """
+
+    thumbnails_top1: float
+    thumbnails_top5: float
+    caltech_top1: float | None
+    photographs_agreement: float
+
+    def __str__(self) -> str:
+        caltech = "no head" if self.caltech_top1 is None else f"{self.caltech_top1:.3f}"
+        return (
+            f"thumbnails top-1 {self.thumbnails_top1:.3f} top-5 {self.thumbnails_top5:.3f}, "
+            f"Caltech top-1 {caltech}, agreement on photographs {self.photographs_agreement:.3f}"
+        )
+
+
+def evaluate(backbone: CompactVideo, pictures: Pictures, targets: Targets) -> Report:
+    """Score the held-out pictures and the photographs as the service would prepare them."""
+    rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
+    scores = np.empty((len(rows), backbone.config.classes), np.float32)
+    for start in range(0, len(rows), 64):
+        batch = [backbone.prepare(pictures.pixels[row]) for row in rows[start : start + 64]]
+        scores[start : start + 64] = backbone.scores(torch.from_numpy(np.stack(batch))).numpy()
+    return report(scores, pictures, targets, rows)
+
+
+def evaluate_teacher(pictures: Pictures, targets: Targets) -> Report:
+    """Score the teacher's own answers in the same way."""
+    rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
+    return report(targets.logits[rows].astype(np.float32), pictures, targets, rows)
+
+
+def report(
+    scores: NDArray[np.float32], pictures: Pictures, targets: Targets, rows: NDArray[np.int64]
+) -> Report:
+    """Compare scores (len(rows), 1000 or 1097) with true labels and the teacher's best class."""
+    source, labels = pictures.source[rows], pictures.labels[rows]
+    thumbnails, caltech, photographs = (source == kind for kind in range(3))
+    tiny_classes = np.unique(pictures.labels[pictures.source == THUMBNAIL])
+    ranked = tiny_classes[(-scores[thumbnails][:, tiny_classes]).argsort(axis=1)[:, :5]]
+    hits = ranked == labels[thumbnails, None]
+    caltech_top1 = None
+    if scores.shape[1] > CLASS_COUNT:
+        best = scores[caltech, CLASS_COUNT:].argmax(axis=1) + CLASS_COUNT
+        caltech_top1 = float((best == labels[caltech]).mean())
+    agreement = scores[photographs, :CLASS_COUNT].argmax(axis=1) == targets.logits[
+        rows[photographs]
+    ].argmax(axis=1)
+    return Report(
+        thumbnails_top1=float(hits[:, 0].mean()),
+        thumbnails_top5=float(hits.any(axis=1).mean()),
+        caltech_top1=caltech_top1,
+        photographs_agreement=float(agreement.mean()),
+    )
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+CHECKPOINT_SECONDS = 180.0
+VALIDATION_SECONDS = 600.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, train, and leave the backbone in `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="folder of images/ and teachers/")
+    parser.add_argument("--out", type=Path, required=True, help="where the backbone is written")
+    parser.add_argument("--minutes", type=float, required=True, help="training time in all")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
+    parser.add_argument("--threads", type=int, default=1, help="processor cores (default 1)")
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    teacher = MobileNetTeacher(options.data / "teachers")
+    pictures = load_pictures(options.data / "images", teacher.labels)
+    targets = teacher_targets(pictures, teacher, options.out / "teacher_targets.npz")
+    trainer = Trainer(pictures, targets, Recipe(), CompactVideoConfig())
+    if options.resume:
+        trainer.resume(options.out / "state.pt")
+    tqdm.write(f"teacher: {evaluate_teacher(pictures, targets)}")
+    fit(trainer, pictures, targets, budget_seconds=60 * options.minutes, out=options.out)
+
+
+def fit(
+    trainer: Trainer, pictures: Pictures, targets: Targets, *, budget_seconds: float, out: Path
+) -> Report:
+    """Run the trainer to the end of its budget with checkpoints in `out`; validate now and then."""
+    checkpoint_due = trainer.elapsed_seconds + CHECKPOINT_SECONDS
+    validation_due = trainer.elapsed_seconds + VALIDATION_SECONDS
+    with tqdm(
+        total=round(budget_seconds),
+        initial=round(trainer.elapsed_seconds),
+        unit="s",
+        mininterval=10,
+    ) as bar:
+        for losses in trainer.run(budget_seconds):
+            bar.set_postfix(
+                {name: f"{loss:.2f}" for name, loss in losses.items()} | {"step": trainer.steps},
+                refresh=False,
+            )
+            bar.update(round(trainer.elapsed_seconds) - bar.n)
+            if trainer.elapsed_seconds >= checkpoint_due:
+                checkpoint_due += CHECKPOINT_SECONDS
+                trainer.save(out / "state.pt")
+                trainer.backbone().save(out)
+            if trainer.elapsed_seconds >= validation_due:
+                validation_due += VALIDATION_SECONDS
+                tqdm.write(
+                    f"step {trainer.steps}: {evaluate(trainer.backbone(), pictures, targets)}"
+                )
+    trainer.save(out / "state.pt")
+    trainer.backbone().save(out)
+    # What is measured is what is stored: the weights as read back from float16.
+    final = evaluate(CompactVideo.load(out), pictures, targets)
+    tqdm.write(f"step {trainer.steps}, the end: {final}")
+    return final
+
+
+if __name__ == "__main__":
+    main()
