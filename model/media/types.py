@@ -55,7 +55,7 @@ class ModalityUse:
 
 @dataclass(frozen=True, slots=True)
 class ClipChunk:
-    """Some consecutive windows with all that they need; a long clip is many chunks, so memory is flat.
+    """Some consecutive windows with all that they need; a long clip is many chunks.
 
     Attributes:
         windows: (start_seconds, end_seconds) of each of the W windows.
@@ -64,7 +64,8 @@ class ClipChunk:
         has_audio: (W,) bool, False where a window holds no sound (the track is silent or over).
         frames: (F, H, W, 3) uint8 RGB; F may be 0; None where the clip's pictures are not used.
         frame_times: (F,) float64 seconds; a window owns the frames whose time lies inside it.
-        has_video: (W,) bool, False where a window holds no picture (none lies in it, or all are blank).
+        has_video: (W,) bool, False where a window holds no picture (none lies in it, or all are
+            blank).
     """
 
     windows: tuple[tuple[float, float], ...]
@@ -77,7 +78,7 @@ class ClipChunk:
 
 @dataclass(frozen=True, slots=True)
 class ClipSummary:
-    """What is known once a clip is read to its end: measured duration, modalities used, warnings."""
+    """What is known once a clip is read: measured duration, modalities used, warnings."""
 
     duration_seconds: float
     audio: ModalityUse

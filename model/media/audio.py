@@ -1,0 +1,159 @@
+"""Sound of any rate, format and layout, as mono float32 blocks at one rate."""
+
+import errno
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import cast
+
+import av.error
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.filter import Graph
+from numpy.typing import NDArray
+
+from model.errors import ModalityMissing
+from model.media.decode import Clock, Tally, TrackReport, counting_damage, packets, prepare
+from model.media.limits import Budget, MediaLimits
+from model.media.probe import MediaInfo, open_container, probe
+from model.media.types import AudioBlock
+
+_TIMESTAMP_TOLERANCE_SECONDS = 0.1
+"""Timestamps are rounded and clocks drift; only a larger step is a hole in the sound."""
+
+
+def read_audio(
+    path: Path,
+    *,
+    sample_rate: int,
+    limits: MediaLimits,
+    info: MediaInfo | None = None,
+    budget: Budget | None = None,
+) -> Generator[AudioBlock, None, TrackReport]:
+    """Yield the sound of the file at `path` in order, mixed to mono at `sample_rate` per second.
+
+    The blocks' `start_seconds` are on the clip's clock, whose 0 is the start of the file's first
+    track. Where the track has a hole or starts late, the next block starts later: silence is not
+    made up. The channels are averaged with equal weights, which cannot clip and needs no layout.
+
+    Args:
+        path: the media file.
+        sample_rate: of the blocks, in samples per second.
+        limits: what the file may cost.
+        info: the result of `probe`, where it is known already.
+        budget: the account of this decode, shared with `read_frames`; by default a new one.
+
+    Returns:
+        A report at the end of the track (the value of the StopIteration).
+
+    Raises:
+        ModalityMissing: the file has no sound that can be read.
+        DurationTooLong, DecodeTimeout: the sound goes over the limits.
+        EmptyFile, FileTooLarge, UnsupportedMedia, TooManyStreams: as `open_container` does.
+    """
+    budget = budget or Budget(limits)
+    info = info or probe(path, limits, budget=budget)
+    if info.audio is None:
+        raise ModalityMissing(f"The file cannot be heard: {info.audio_reason}.")
+    tally = Tally("sound")
+    clock = Clock(info, budget, tally, tolerance=_TIMESTAMP_TOLERANCE_SECONDS)
+    run: _Run | None = None
+    with open_container(path, limits, budget=budget) as container:
+        stream = cast(AudioStream, container.streams[info.audio.index])
+        prepare(container, stream, budget)
+        for packet in packets(container, stream, budget, tally):
+            frames: list[AudioFrame] = []
+            with counting_damage(packet, tally):
+                frames = stream.decode(packet)
+            for frame in frames:
+                if not frame.samples or not frame.sample_rate:
+                    continue
+                start = clock.place(frame.time, run.end_seconds if run else 0.0)
+                budget.charge_media(start + frame.samples / frame.sample_rate)
+                if run is None or not run.is_continued_by(frame, start):
+                    if run is not None:
+                        yield from run.flush()
+                    run = _Run(frame, start, sample_rate)
+                yield from run.push(frame)
+    if run is not None:
+        yield from run.flush()
+    return tally.report(end_seconds=run.end_seconds if run else 0.0, delivered=run is not None)
+
+
+class _Run:
+    """A stretch of sound without holes in one format: frames in, mono blocks out."""
+
+    def __init__(self, frame: AudioFrame, start_seconds: float, sample_rate: int) -> None:
+        self.end_seconds = start_seconds
+        self._format = _format_of(frame)
+        self._sample_rate = sample_rate
+        self._next_sample = round(start_seconds * sample_rate)
+        self._mixer = _mixer(frame, sample_rate)
+
+    def is_continued_by(self, frame: AudioFrame, start_seconds: float) -> bool:
+        return start_seconds == self.end_seconds and _format_of(frame) == self._format
+
+    def push(self, frame: AudioFrame) -> Iterator[AudioBlock]:
+        self.end_seconds += frame.samples / frame.sample_rate
+        # The samples are counted instead: FFmpeg's mixer would stumble over odd timestamps.
+        frame.pts = None
+        self._mixer.push(frame)
+        return self._pull()
+
+    def flush(self) -> Iterator[AudioBlock]:
+        self._mixer.push(None)
+        return self._pull()
+
+    def _pull(self) -> Iterator[AudioBlock]:
+        while (frame := _next_frame(self._mixer)) is not None:
+            samples = _clean(frame.to_ndarray()[0])
+            yield AudioBlock(self._next_sample / self._sample_rate, samples)
+            self._next_sample += samples.size
+
+
+def _format_of(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _mixer(frame: AudioFrame, sample_rate: int) -> Graph:
+    """Return a filter graph from frames like `frame` to mono float at `sample_rate`.
+
+    `pan` mixes by channel number, so it takes layouts that FFmpeg's own downmix refuses, clips (16
+    channels) or drops channels of.
+    """
+    channels = frame.layout.nb_channels
+    mean = "+".join(f"{1 / channels:.9f}*c{channel}" for channel in range(channels))
+    graph = Graph()
+    graph.threads = 1
+    filters = (
+        graph.add(
+            "abuffer",
+            sample_rate=str(frame.sample_rate),
+            sample_fmt=frame.format.name,
+            channel_layout=frame.layout.name,
+            time_base=f"1/{frame.sample_rate}",
+        ),
+        graph.add("pan", f"mono|c0={mean}"),
+        graph.add(
+            "aformat", sample_rates=str(sample_rate), sample_fmts="flt", channel_layouts="mono"
+        ),
+        graph.add("abuffersink"),
+    )
+    graph.link_nodes(*filters).configure()
+    return graph
+
+
+def _next_frame(graph: Graph) -> AudioFrame | None:
+    try:
+        return cast(AudioFrame, graph.pull())
+    except av.error.EOFError:
+        return None
+    except av.error.FFmpegError as error:
+        if error.errno == errno.EAGAIN:
+            return None
+        raise
+
+
+def _clean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (N,) samples within [-1, 1]: float files hold louder ones, infinities and NaN."""
+    return np.clip(np.nan_to_num(samples, posinf=1.0, neginf=-1.0), -1.0, 1.0)

@@ -1,0 +1,347 @@
+"""Pictures of any codec, pixel format and orientation, as upright RGB frames at even times."""
+
+from __future__ import annotations  # PyAV's generic classes are generic in its stubs only.
+
+import math
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import av.error
+import numpy as np
+from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame as DecodedFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from model.errors import ModalityMissing
+from model.media.decode import Clock, Tally, TrackReport, counting_damage, packets, prepare
+from model.media.limits import Budget, MediaLimits
+from model.media.probe import MediaInfo, open_container, probe
+from model.media.types import VideoFrame
+
+_MAX_ASPECT = 4
+"""A longer picture is squeezed to this ratio, so that a 1 x 10000 one does not fill the memory."""
+
+_MAX_HELD_PACKETS = 600
+"""Packets that wait for the next target time to come into sight; beyond, they are just decoded."""
+
+_MAX_STEP_SECONDS = 60.0
+"""A picture that claims to be shown for longer is not believed."""
+
+_DEFAULT_FRAME_SECONDS = 0.04
+"""How long a picture is shown where the file does not say."""
+
+
+def read_frames(
+    path: Path,
+    *,
+    frames_per_second: float,
+    frame_size: int,
+    limits: MediaLimits,
+    info: MediaInfo | None = None,
+    budget: Budget | None = None,
+) -> Generator[VideoFrame, None, TrackReport]:
+    """Yield the pictures that the file at `path` shows at the times (k + 0.5) / frames_per_second.
+
+    The times are on the clip's clock, whose 0 is the start of the file's first track. A picture
+    that stays for several of them is yielded for each; a track too short for any yields its last
+    picture, at that picture's own time. Every picture of a clip has the same size: the first one
+    upright, scaled so that the shorter side has `frame_size` pixels and the longer one at most four
+    times as many. Transparency and the pixels' aspect ratio are ignored.
+
+    Where decoding everything would go over the time limit, groups of pictures are passed over and
+    their key frame stands for them, with a warning.
+
+    Args:
+        path: the media file.
+        frames_per_second: how many target times there are in a second.
+        frame_size: length of the shorter side, in pixels.
+        limits: what the file may cost.
+        info: the result of `probe`, where it is known already.
+        budget: the account of this decode, shared with `read_audio`; by default a new one.
+
+    Returns:
+        A report at the end of the track (the value of the StopIteration).
+
+    Raises:
+        ModalityMissing: the file has no pictures that can be read.
+        FrameTooLarge: a picture is over the limit; it is not decoded.
+        DurationTooLong, DecodeTimeout: the pictures go over the limits.
+        EmptyFile, FileTooLarge, UnsupportedMedia, TooManyStreams: as `open_container` does.
+    """
+    budget = budget or Budget(limits)
+    info = info or probe(path, limits, budget=budget)
+    if info.video is None:
+        raise ModalityMissing(f"The file cannot be seen: {info.video_reason}.")
+    budget.charge_frame(info.video.width, info.video.height)
+    tally = Tally("pictures")
+    clock = Clock(info, budget, tally, tolerance=0.0)
+    targets = _Targets(frames_per_second, _Scaler(frame_size), tally)
+    with open_container(path, limits, budget=budget) as container:
+        stream = cast(VideoStream, container.streams[info.video.index])
+        prepare(container, stream, budget)
+        frame_seconds = _frame_seconds(stream)
+        plan = _Plan(clock, frames_per_second, budget, info.declared_duration_seconds, tally)
+        shown: DecodedFrame | None = None
+        shown_since = 0.0
+        for packet in packets(container, stream, budget, tally):
+            for wanted in plan.needed(packet):
+                for frame in _decode(stream, wanted, tally, budget):
+                    plan.verify(frame)
+                    start = clock.place(frame.time, shown_since)
+                    budget.charge_media(start)
+                    if shown is not None:
+                        yield from targets.take(shown, shown_since, start)
+                    shown, shown_since = frame, start
+        if shown is None:
+            return tally.report(end_seconds=0.0, delivered=False)
+        end = shown_since + (_shown_seconds(shown) or frame_seconds)
+        yield from targets.take(shown, shown_since, end)
+        if not targets.taken:
+            yield from targets.take_at([shown_since], shown)
+        return tally.report(end_seconds=end, delivered=targets.taken > 0)
+
+
+class _Wanted(NamedTuple):
+    """A packet to decode, and whether its picture may be left out where no other refers to it."""
+
+    packet: Packet[VideoStream]
+    is_reference_only: bool
+
+
+class _Plan:
+    """Picks the packets that must be decoded for the target times, by looking ahead in the file.
+
+    Packets are held until the next target lies behind. A key frame that is shown before the target
+    makes the packets held before it pointless, and of the rest only the picture shown at the target
+    is needed for itself. Everything is read in order: no seeking, so no trust in an index.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        frames_per_second: float,
+        budget: Budget,
+        total_seconds: float | None,
+        tally: Tally,
+    ) -> None:
+        self._clock = clock
+        self._rate = frames_per_second
+        self._budget = budget
+        self._total_seconds = total_seconds
+        self._tally = tally
+        self._held: list[Packet[VideoStream]] = []
+        self._target_index = 0
+        self._last_stamp: float | None = None
+        self._is_trusted = True
+        self._keys_only = False
+        self._landings: set[int] = set()
+
+    def needed(self, packet: Packet[VideoStream]) -> Iterator[_Wanted]:
+        """Yield those of the packets up to and including `packet` that it is time to decode."""
+        if packet.size and not self._has_sound_times(packet):
+            self._is_trusted = False
+        if not self._is_trusted or not packet.size:
+            yield from self._release(frozenset())
+            yield _Wanted(packet, False)
+            return
+        self._keep_pace(packet)
+        if self._keys_only:
+            if packet.is_keyframe:
+                yield _Wanted(packet, False)
+            return
+        if packet.is_keyframe and not packet.is_discard:
+            self._drop_before(packet)
+        shown_stamps = self._pass_targets(packet)
+        if shown_stamps or len(self._held) >= _MAX_HELD_PACKETS:
+            yield from self._release(shown_stamps)
+        self._held.append(packet)
+
+    def verify(self, frame: DecodedFrame) -> None:
+        """Stop leaving packets out if what the file calls a key frame turns out to be none."""
+        if frame.pts in self._landings:
+            self._landings.discard(frame.pts)
+            self._is_trusted &= frame.key_frame
+
+    def _has_sound_times(self, packet: Packet[VideoStream]) -> bool:
+        """Whether the decoding times rise without leaps, and there are display times."""
+        if packet.dts is None or packet.pts is None:
+            return False
+        stamp = _seconds(packet, packet.dts)
+        last, self._last_stamp = self._last_stamp, stamp
+        return last is None or 0.0 <= stamp - last <= _MAX_STEP_SECONDS
+
+    def _target_stamp(self) -> float:
+        return self._clock.to_stamp((self._target_index + 0.5) / self._rate)
+
+    def _keep_pace(self, packet: Packet[VideoStream]) -> None:
+        """Where decoding falls behind, turn to key frames alone until it is in time again."""
+        position = self._clock.to_seconds(_seconds(packet, packet.dts))
+        is_behind = self._budget.is_behind(position, self._total_seconds)
+        if is_behind and not self._keys_only:
+            self._keys_only = True
+            self._held.clear()
+            self._tally.note_once(
+                f"from {position:.1f} s on some pictures are the nearest key frame before, to stay "
+                "within the time limit"
+            )
+        elif self._keys_only and packet.is_keyframe and not is_behind:
+            self._keys_only = False
+
+    def _drop_before(self, key: Packet[VideoStream]) -> None:
+        """Forget the held packets if they are over once `key` is shown, before the target."""
+        stamp = _seconds(key, key.pts)
+        if stamp > self._target_stamp() or not self._held:
+            return
+        if all(_seconds(packet, packet.pts) < stamp for packet in self._held):
+            self._held.clear()
+            self._landings.add(cast(int, key.pts))
+
+    def _pass_targets(self, packet: Packet[VideoStream]) -> frozenset[float]:
+        """Pass the targets that `packet` comes after; return the stamps of the pictures shown then.
+
+        No later packet is shown before its own decoding time, so that the choice is final.
+        """
+        decoding_stamp = _seconds(packet, packet.dts)
+        shown = set()
+        while self._target_stamp() < decoding_stamp:
+            stamps = [_seconds(held, held.pts) for held in self._held]
+            shown.add(max((s for s in stamps if s <= self._target_stamp()), default=-math.inf))
+            self._target_index += 1
+        return frozenset(shown)
+
+    def _release(self, shown_stamps: frozenset[float]) -> Iterator[_Wanted]:
+        """Hand over the held packets; without `shown_stamps` each counts as needed."""
+        held, self._held = self._held, []
+        for packet in held:
+            is_shown = not shown_stamps or _seconds(packet, packet.pts) in shown_stamps
+            yield _Wanted(packet, not is_shown)
+
+
+class _Targets:
+    """The times at which pictures are wanted, in order: (k + 0.5) / frames_per_second."""
+
+    def __init__(self, frames_per_second: float, scaler: _Scaler, tally: Tally) -> None:
+        self.taken = 0
+        self._index = 0
+        self._rate = frames_per_second
+        self._scaler = scaler
+        self._tally = tally
+
+    def take(self, frame: DecodedFrame, since: float, until: float) -> Iterator[VideoFrame]:
+        """Yield `frame`, shown during [since, until), for each target in that time."""
+        first = max(self._index, math.ceil(since * self._rate - 0.5))
+        end = max(first, math.ceil(until * self._rate - 0.5))
+        self._index = end
+        times = [(index + 0.5) / self._rate for index in range(first, end)]
+        if times:
+            yield from self.take_at(times, frame)
+
+    def take_at(self, times: list[float], frame: DecodedFrame) -> Iterator[VideoFrame]:
+        """Yield `frame` for each of `times`; one that cannot be converted counts as damaged."""
+        try:
+            pixels = self._scaler.pixels(frame)
+        except av.error.FFmpegError:
+            self._tally.damaged += 1
+            return
+        for seconds in times:
+            self.taken += 1
+            yield VideoFrame(seconds, pixels)
+
+
+class _Scaler:
+    """Turns decoded frames into upright RGB pictures of one size, which the first frame decides."""
+
+    def __init__(self, frame_size: int) -> None:
+        self._frame_size = frame_size
+        self._size: tuple[int, int] | None = None
+        # One for the whole clip: each holds megabytes of tables.
+        self._reformatter = VideoReformatter()
+
+    def pixels(self, frame: DecodedFrame) -> NDArray[np.uint8]:
+        """Return `frame` as (H, W, 3) uint8 RGB, upright."""
+        pose = _pose(frame)
+        if self._size is None:
+            coded = (frame.width, frame.height)
+            upright = coded[::-1] if pose.transposed else coded
+            self._size = _scaled_size(*upright, self._frame_size)
+        width, height = self._size[::-1] if pose.transposed else self._size
+        scaled = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+        pixels = scaled.to_ndarray()
+        if pose.transposed:
+            pixels = pixels.transpose(1, 0, 2)
+        if pose.flipped_x:
+            pixels = pixels[:, ::-1]
+        if pose.flipped_y:
+            pixels = pixels[::-1]
+        return np.array(pixels, dtype=np.uint8, order="C")
+
+
+class _Pose(NamedTuple):
+    """How a coded picture becomes upright: first transposed, then mirrored along x and y."""
+
+    transposed: bool
+    flipped_x: bool
+    flipped_y: bool
+
+
+_POSE_OF_QUARTER_TURNS = (
+    _Pose(False, False, False),
+    _Pose(True, False, True),
+    _Pose(False, True, True),
+    _Pose(True, True, False),
+)
+"""By the number of counterclockwise quarter turns."""
+
+
+def _pose(frame: DecodedFrame) -> _Pose:
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV cannot list side data of a kind newer than itself, but still knows the angle.
+        return _POSE_OF_QUARTER_TURNS[round(frame.rotation / 90) % 4]
+    if matrix is None:
+        return _POSE_OF_QUARTER_TURNS[0]
+    # Rows of three 32-bit numbers: x' = a x + c y and y' = b x + d y, with y down.
+    a, b, _, c, d = np.frombuffer(bytes(cast(SideData, matrix)), np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        return _Pose(True, c < 0, b < 0)
+    return _Pose(False, a < 0, d < 0)
+
+
+def _scaled_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
+    aspect = min(max(width, height) / min(width, height), _MAX_ASPECT)
+    longer_side = round(shorter_side * aspect)
+    return (longer_side, shorter_side) if width > height else (shorter_side, longer_side)
+
+
+def _decode(
+    stream: VideoStream, wanted: _Wanted, tally: Tally, budget: Budget
+) -> list[DecodedFrame]:
+    context = stream.codec_context
+    context.skip_frame = "NONREF" if wanted.is_reference_only else "DEFAULT"
+    frames: list[DecodedFrame] = []
+    with counting_damage(wanted.packet, tally):
+        frames = stream.decode(wanted.packet)
+    for frame in frames:
+        budget.charge_frame(frame.width, frame.height)
+    tally.damaged += sum(frame.is_corrupt for frame in frames)
+    return [frame for frame in frames if not frame.is_corrupt]
+
+
+def _seconds(packet: Packet[VideoStream], stamp: int | None) -> float:
+    return float((stamp or 0) * packet.time_base)
+
+
+def _shown_seconds(frame: DecodedFrame) -> float:
+    """Return how long `frame` says that it is shown, 0.0 if it does not say."""
+    if frame.time_base is None:
+        return 0.0
+    return min(float(frame.duration * frame.time_base), _MAX_STEP_SECONDS)
+
+
+def _frame_seconds(stream: VideoStream) -> float:
+    return float(1 / stream.average_rate) if stream.average_rate else _DEFAULT_FRAME_SECONDS
