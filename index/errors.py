@@ -3,9 +3,10 @@
 IndexError_ is not used as a name because Python owns `IndexError`.
 
 LibraryError
-├── ClassExists        the name (or a synonym) is taken
+├── ClassExists        the name is taken
 ├── ClassNotFound      no class has this id
 ├── InvalidClassName   empty, too long or unprintable
+├── InvalidTag         empty, too long or unprintable
 ├── ClipNotFound       no clip has this id
 ├── LibraryLocked      another process holds the directory; the message names its pid
 ├── ModelMismatch      the rows were made by another model
@@ -28,7 +29,11 @@ class ClassNotFound(LibraryError):
 
 
 class InvalidClassName(LibraryError):
-    """The class name is empty, too long or holds control characters."""
+    """The class name, a synonym or the description is empty, too long or unprintable."""
+
+
+class InvalidTag(LibraryError):
+    """The clip's tag is empty, too long or holds control characters."""
 
 
 class ClipNotFound(LibraryError):

@@ -15,13 +15,16 @@ class VectorStore(Protocol):
 
     The contract, which every registered store is tested against:
 
+    - A store is made by `Store(dim=..., model_id=..., name=...)` and is then empty; only `load`
+      brings an earlier state back. `name` says which vectors these are, so that one set is never
+      loaded as another.
     - Vectors are `(N, dim) float32`, finite. They need not be of unit length. Ids are `(N,) int64`,
-      non-negative and chosen by the caller (the catalogue's row ids).
+      non-negative, distinct within a call, and chosen by the caller (the catalogue's row ids).
     - Similarity is the inner product; **higher is closer**. Results come best first; equal scores
       come in ascending order of id.
-    - `add` with an id already present replaces its vector; `remove` of an absent id is not an error.
-    - `add` and `remove` are atomic: a concurrent `search` sees all of a call's change or none of it,
-      and sees it as soon as the call has returned.
+    - `add` with an id already present replaces its vector; `remove` of an absent id is no error.
+    - `add` and `remove` are atomic: a concurrent `search` sees all of a call's change or none of
+      it, and sees it as soon as the call has returned.
     - Any number of threads may call `search`, `count` and `get` while one other thread writes.
     - `search` returns min(k, number of candidates) columns, never padding.
     - A store is a cache: it may be thrown away and rebuilt from the catalogue at any time. `save`
@@ -30,13 +33,14 @@ class VectorStore(Protocol):
 
     dim: int
     model_id: str
+    name: str
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
         ...
 
     def remove(self, ids: Ids) -> int:
-        """Delete; return how many of the ids were present."""
+        """Delete; return how many of the ids were present. Raises ValueError for a wrong dtype."""
         ...
 
     def search(
@@ -44,7 +48,9 @@ class VectorStore(Protocol):
     ) -> tuple[NDArray[np.float32], Ids]:
         """Find the k nearest of each query, among `allowed` ids only where given.
 
-        Returns scores (Q, K) float32 and ids (Q, K) int64, K = min(k, candidates).
+        Returns scores (Q, K) float32 and ids (Q, K) int64, K = min(k, candidates). Ids in `allowed`
+        that the store does not hold are no candidates. Raises ValueError as `add` does, and for
+        k < 1.
         """
         ...
 
@@ -57,12 +63,53 @@ class VectorStore(Protocol):
         ...
 
     def save(self, path: Path, *, generation: int) -> None:
-        """Write the state to a file with a checksum, the model id and the catalogue's generation."""
+        """Write the state to a file with a checksum, the model id and the catalogue's generation.
+
+        Raises OSError where the disk refuses; the old file is then still there.
+        """
         ...
 
     def load(self, path: Path) -> int:
         """Replace the state by a file's and return its generation.
 
-        Raises ValueError where the file is missing, corrupt, or of another model or dimension.
+        Raises ValueError where the file is missing, corrupt, or of another name, model or
+        dimension; the state is then unchanged.
         """
         ...
+
+
+def check_ids(ids: Ids) -> None:
+    """Raise ValueError unless `ids` is (N,) int64, non-negative."""
+    if ids.dtype != np.int64 or ids.ndim != 1:
+        raise ValueError(f"ids must be (N,) int64; got {ids.shape} {ids.dtype}.")
+    if ids.size and ids.min() < 0:
+        raise ValueError(f"ids must be non-negative; got {ids.min()}.")
+
+
+def check_vectors(vectors: Vectors, dim: int) -> None:
+    """Raise ValueError unless `vectors` is (N, dim) float32, finite."""
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise ValueError(
+            f"vectors must be (N, {dim}) float32; got {vectors.shape} {vectors.dtype}."
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors must be finite; got NaN or infinity.")
+
+
+def check_pairs(ids: Ids, vectors: Vectors, dim: int) -> None:
+    """Raise ValueError unless `ids` (N,) are distinct and go with `vectors` (N, dim)."""
+    check_ids(ids)
+    check_vectors(vectors, dim)
+    if len(ids) != len(vectors):
+        raise ValueError(f"each vector needs an id; got {len(ids)} ids, {len(vectors)} vectors.")
+    if len(np.unique(ids)) != len(ids):
+        raise ValueError("the ids of one call must be distinct; got a repeated id.")
+
+
+def check_search(queries: Vectors, k: int, dim: int, allowed: Ids | None) -> None:
+    """Raise ValueError unless a search's arguments keep the contract."""
+    check_vectors(queries, dim)
+    if k < 1:
+        raise ValueError(f"k must be at least 1; got {k}.")
+    if allowed is not None:
+        check_ids(allowed)

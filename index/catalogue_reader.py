@@ -1,0 +1,286 @@
+"""Questions to the catalogue, all answered from the moment of one transaction."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from index.errors import ClassNotFound, ClipNotFound
+from index.names import name_key
+from index.tables import (
+    ClassRow,
+    ClassVectorRow,
+    ClipRow,
+    ClipTagRow,
+    ClipVectorRow,
+    MetaRow,
+    SegmentRow,
+    VocabularyRow,
+)
+from index.types import ClassName, Clip, ModalityRecord, Page, Vector
+
+BATCH_ROWS = 4096
+IN_LIMIT = 5000
+"""Values in one `IN (...)`; SQLite takes at most 32766 variables."""
+GREATEST_OFFSET = 2**63 - 1
+
+T = TypeVar("T")
+
+
+class VectorPair(NamedTuple):
+    """A clip's or a segment's row id and its vectors (D,)."""
+
+    row_id: int
+    audio: Vector | None
+    video: Vector | None
+
+
+class Window(NamedTuple):
+    """Where a segment lies."""
+
+    clip_row: int
+    start_seconds: float
+    end_seconds: float
+
+
+class Label(NamedTuple):
+    """An enabled class."""
+
+    row_id: int
+    name: str
+    seen: bool
+
+
+class CatalogueReader:
+    """Reads within one transaction. Row ids are the database's, which users never see."""
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        self._session = session
+        self._model_id = model_id
+
+    # Facts about the whole
+
+    def fact(self, key: str) -> str | None:
+        """Return a value kept under a key, None where there is none."""
+        return self._session.scalar(select(MetaRow.value).where(MetaRow.key == key))
+
+    def generation(self) -> int:
+        """How many write transactions there have been."""
+        return int(self.fact("generation") or 0)
+
+    def is_seeded(self, vocabulary_id: str) -> bool:
+        """Whether a vocabulary was seeded, whatever became of its classes."""
+        return self._session.get(VocabularyRow, vocabulary_id) is not None
+
+    def count_clips(self) -> int:
+        """How many clips there are."""
+        return self._count(ClipRow.id)
+
+    def count_segments(self) -> int:
+        """How many segments there are, by the model in use."""
+        return self._count(SegmentRow.id, SegmentRow.model_id == self._model_id)
+
+    def count_classes(self) -> int:
+        """How many classes there are, enabled or not."""
+        return self._count(ClassRow.id)
+
+    def count_user_classes(self) -> int:
+        """How many classes a user added or changed."""
+        return self._count(ClassRow.id, ClassRow.vocabulary_id.is_(None))
+
+    # Classes
+
+    def class_row(self, class_id: str) -> ClassRow:
+        """Return a class. Raises ClassNotFound."""
+        row = self._session.scalar(select(ClassRow).where(ClassRow.class_id == class_id))
+        if row is None:
+            raise ClassNotFound(
+                f"No class has the id {class_id!r}; it may have been deleted. List the classes."
+            )
+        return row
+
+    def class_page(
+        self, *, offset: int, limit: int, query: str | None, seen: bool | None
+    ) -> Page[ClassName]:
+        """Return classes in order of arrival, whose name or a synonym contains `query`."""
+        conditions: list[ColumnElement[bool]] = []
+        if query is not None:
+            conditions.append(ClassRow.search_text.contains(name_key(query), autoescape=True))
+        if seen is not None:
+            conditions.append(ClassRow.seen.is_(seen))
+        total = self._count(ClassRow.id, *conditions)
+        rows = self._session.scalars(
+            select(ClassRow)
+            .where(*conditions)
+            .order_by(ClassRow.id)
+            .offset(min(offset, GREATEST_OFFSET))
+            .limit(min(limit, GREATEST_OFFSET))
+        )
+        return Page(tuple(class_record(row) for row in rows), total, offset)
+
+    def labels(self) -> list[Label]:
+        """Return the enabled classes in order of arrival."""
+        rows = self._session.execute(
+            select(ClassRow.id, ClassRow.name, ClassRow.seen)
+            .where(ClassRow.enabled)
+            .order_by(ClassRow.id)
+        )
+        return [Label(*row) for row in rows]
+
+    def label_vectors(self) -> Iterator[list[tuple[int, Vector]]]:
+        """Yield the enabled classes' row ids and vectors (D,), some thousands at a time."""
+        rows = self._session.execute(
+            select(ClassVectorRow.class_row, ClassVectorRow.vector)
+            .join(ClassRow, ClassRow.id == ClassVectorRow.class_row)
+            .where(ClassRow.enabled, ClassVectorRow.model_id == self._model_id)
+            .execution_options(yield_per=BATCH_ROWS)
+        )
+        for part in rows.partitions():
+            yield [(row_id, vector) for row_id, vector in part]
+
+    def class_vector(self, row_id: int) -> Vector:
+        """Return a class's vector (D,)."""
+        return self._session.scalars(
+            select(ClassVectorRow.vector).where(
+                ClassVectorRow.class_row == row_id, ClassVectorRow.model_id == self._model_id
+            )
+        ).one()
+
+    # Clips
+
+    def clip_row(self, clip_id: str) -> ClipRow:
+        """Return a clip. Raises ClipNotFound."""
+        row = self._session.scalar(select(ClipRow).where(ClipRow.clip_id == clip_id))
+        if row is None:
+            raise ClipNotFound(
+                f"No clip has the id {clip_id!r}; it may have been deleted. List the clips."
+            )
+        return row
+
+    def clips(self, row_ids: Sequence[int]) -> dict[int, Clip]:
+        """Return the clips of these rows, as far as they exist."""
+        found: dict[int, Clip] = {}
+        for part in _parts(row_ids):
+            rows = self._session.scalars(select(ClipRow).where(ClipRow.id.in_(part)))
+            found.update((row.id, clip_record(row)) for row in rows)
+        return found
+
+    def clip_rows(
+        self,
+        *,
+        tags: Sequence[str] = (),
+        created_after: datetime | None = None,
+        clip_ids: Iterable[str] | None = None,
+    ) -> list[int]:
+        """Return the rows of the clips that meet every condition, newest first."""
+        query = select(ClipRow.id)
+        for tag in tags:
+            query = query.where(ClipRow.tags.any(ClipTagRow.tag == tag))
+        if created_after is not None:
+            query = query.where(ClipRow.created_at > created_after)
+        if clip_ids is None:
+            return list(self._session.scalars(query.order_by(ClipRow.id.desc())))
+        found: list[int] = []
+        for part in _parts(list(set(clip_ids))):
+            found += self._session.scalars(query.where(ClipRow.clip_id.in_(part)))
+        return sorted(found, reverse=True)
+
+    def clip_vectors(self, row_ids: Sequence[int]) -> Iterator[list[VectorPair]]:
+        """Yield the clip-level vectors of these rows, some thousands at a time."""
+        query = select(ClipVectorRow.clip_row, ClipVectorRow.audio, ClipVectorRow.video)
+        for part in _parts(row_ids):
+            rows = self._session.execute(
+                query.where(
+                    ClipVectorRow.clip_row.in_(part), ClipVectorRow.model_id == self._model_id
+                )
+            )
+            yield [VectorPair(*row) for row in rows]
+
+    def needs_media(self, content_hash: str) -> bool:
+        """Whether a clip is made of this file."""
+        return self._any(ClipRow.content_hash == content_hash)
+
+    def needs_thumbnail(self, content_hash: str) -> bool:
+        """Whether a clip's thumbnail is this file."""
+        return self._any(ClipRow.thumbnail_hash == content_hash)
+
+    def needed_files(self) -> tuple[set[str], set[str]]:
+        """Return the hashes of all media and of all thumbnails."""
+        rows = self._session.execute(select(ClipRow.content_hash, ClipRow.thumbnail_hash)).all()
+        return {media for media, _ in rows}, {thumbnail for _, thumbnail in rows if thumbnail}
+
+    # Segments
+
+    def segment_vectors(self) -> Iterator[list[VectorPair]]:
+        """Yield all segments' row ids and vectors, some thousands at a time."""
+        rows = self._session.execute(
+            select(SegmentRow.id, SegmentRow.audio, SegmentRow.video)
+            .where(SegmentRow.model_id == self._model_id)
+            .execution_options(yield_per=BATCH_ROWS)
+        )
+        for part in rows.partitions():
+            yield [VectorPair(*row) for row in part]
+
+    def segment_rows(self, clip_rows: Sequence[int]) -> list[int]:
+        """Return the rows of these clips' segments."""
+        found: list[int] = []
+        query = select(SegmentRow.id).where(SegmentRow.model_id == self._model_id)
+        for part in _parts(clip_rows):
+            found += self._session.scalars(query.where(SegmentRow.clip_row.in_(part)))
+        return found
+
+    def windows(self, row_ids: Sequence[int]) -> dict[int, Window]:
+        """Return where these segments lie, as far as they exist."""
+        query = select(
+            SegmentRow.id, SegmentRow.clip_row, SegmentRow.start_seconds, SegmentRow.end_seconds
+        )
+        found: dict[int, Window] = {}
+        for part in _parts(row_ids):
+            rows = self._session.execute(query.where(SegmentRow.id.in_(part)))
+            found.update((row[0], Window(row[1], row[2], row[3])) for row in rows)
+        return found
+
+    def _any(self, condition: ColumnElement[bool]) -> bool:
+        return self._session.scalar(select(ClipRow.id).where(condition).limit(1)) is not None
+
+    def _count(self, column: InstrumentedAttribute[int], *conditions: ColumnElement[bool]) -> int:
+        return self._session.scalars(select(func.count(column)).where(*conditions)).one()
+
+
+def class_record(row: ClassRow) -> ClassName:
+    """Return a class as callers see it."""
+    return ClassName(
+        class_id=row.class_id,
+        name=row.name,
+        synonyms=tuple(row.synonyms),
+        description=row.description,
+        seen=row.seen,
+        enabled=row.enabled,
+        created_at=row.created_at,
+    )
+
+
+def clip_record(row: ClipRow) -> Clip:
+    """Return a clip as callers see it."""
+    return Clip(
+        clip_id=row.clip_id,
+        filename=row.filename,
+        content_type=row.content_type,
+        content_hash=row.content_hash,
+        size_bytes=row.size_bytes,
+        duration_seconds=row.duration_seconds,
+        modalities={name: ModalityRecord(**record) for name, record in row.modalities.items()},
+        tags=tuple(tag.tag for tag in row.tags),
+        warnings=tuple(row.warnings),
+        has_thumbnail=row.thumbnail_hash is not None,
+        segment_count=row.segment_count,
+        created_at=row.created_at,
+        model_id=row.model_id,
+    )
+
+
+def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), IN_LIMIT):
+        yield values[start : start + IN_LIMIT]

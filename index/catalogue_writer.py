@@ -1,0 +1,172 @@
+"""Changes to the catalogue, all of one transaction."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from index.catalogue_reader import CatalogueReader, clip_record
+from index.errors import ClassExists
+from index.names import name_key
+from index.tables import (
+    ClassRow,
+    ClassVectorRow,
+    ClipRow,
+    ClipTagRow,
+    ClipVectorRow,
+    MetaRow,
+    SegmentRow,
+    VocabularyRow,
+)
+from index.types import Clip, NewClass, NewClip, Segment, Vector
+
+
+class CatalogueWriter(CatalogueReader):
+    """Writes within one transaction, which counts as one generation."""
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        super().__init__(session, model_id)
+        self.set_fact("generation", str(self.generation() + 1))
+
+    # Facts about the whole
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Keep a value under a key."""
+        self._session.merge(MetaRow(key=key, value=value))
+        self._session.flush()
+
+    def forget_vocabularies(self) -> None:
+        """Delete all that was seeded and that it was seeded."""
+        self._session.execute(delete(ClassRow).where(ClassRow.vocabulary_id.is_not(None)))
+        self._session.execute(delete(VocabularyRow))
+
+    # Classes
+
+    def seed_classes(self, vocabulary_id: str, classes: Sequence[NewClass]) -> list[ClassRow]:
+        """Insert the classes whose names are free; the others become `seen` if these are.
+
+        Returns the rows that are new.
+        """
+        self._session.add(VocabularyRow(vocabulary_id=vocabulary_id, seeded_at=datetime.now(UTC)))
+        self._session.flush()
+        rows = {row.key: row for row in self._session.scalars(select(ClassRow))}
+        added = []
+        for new in classes:
+            row = rows.get(name_key(new.name))
+            if row is None:
+                row = rows[name_key(new.name)] = self._class_row(new, vocabulary_id)
+                added.append(row)
+            row.seen = row.seen or new.seen
+        self._session.add_all(added)
+        self._session.flush()
+        return added
+
+    def add_class(self, new: NewClass) -> ClassRow:
+        """Insert a user's class, whose text is already checked. Raises ClassExists."""
+        self._refuse_taken(new.name, unless=None)
+        row = self._class_row(new, None)
+        self._session.add(row)
+        self._session.flush()
+        return row
+
+    def rename_class(self, row: ClassRow, name: str, synonyms: Sequence[str]) -> None:
+        """Set a class's name and synonyms. Raises ClassExists where another has the name."""
+        self._refuse_taken(name, unless=row)
+        _set_words(row, name, synonyms)
+
+    def set_class_vector(self, row: ClassRow, vector: Vector) -> None:
+        """Replace a class's vector (D,) by the model in use."""
+        self._session.merge(
+            ClassVectorRow(class_row=row.id, model_id=self._model_id, vector=vector)
+        )
+
+    def remove_class(self, row: ClassRow) -> None:
+        """Delete a class and its vectors."""
+        self._session.delete(row)
+
+    # Clips
+
+    def add_clip(
+        self, new: NewClip, *, content_hash: str, size_bytes: int, thumbnail_hash: str | None
+    ) -> tuple[Clip, list[int]]:
+        """Insert a clip whose text and vectors are already checked.
+
+        Returns it and the rows of its segments, in their order.
+        """
+        row = ClipRow(
+            clip_id=uuid.uuid4().hex,
+            filename=new.filename,
+            content_type=new.content_type,
+            content_hash=content_hash,
+            thumbnail_hash=thumbnail_hash,
+            size_bytes=size_bytes,
+            duration_seconds=new.duration_seconds,
+            modalities={name: asdict(record) for name, record in new.modalities.items()},
+            warnings=list(new.warnings),
+            created_at=datetime.now(UTC),
+            model_id=self._model_id,
+            tags=_tag_rows(new.tags),
+            segments=[self._segment_row(segment) for segment in new.segments],
+            vectors=[ClipVectorRow(model_id=self._model_id, audio=new.audio, video=new.video)],
+        )
+        self._session.add(row)
+        self._session.flush()
+        segment_rows = [segment.id for segment in row.segments]
+        self._session.refresh(row)
+        return clip_record(row), segment_rows
+
+    def set_tags(self, row: ClipRow, tags: Sequence[str]) -> None:
+        """Replace a clip's tags."""
+        row.tags.clear()
+        # The old rows first: a tag that stays would meet itself.
+        self._session.flush()
+        row.tags.extend(_tag_rows(tags))
+        self._session.flush()
+
+    def remove_clip(self, row: ClipRow) -> None:
+        """Delete a clip with its segments, vectors and tags."""
+        self._session.delete(row)
+
+    def _class_row(self, new: NewClass, vocabulary_id: str | None) -> ClassRow:
+        row = ClassRow(
+            class_id=uuid.uuid4().hex,
+            description=new.description,
+            seen=new.seen,
+            enabled=True,
+            vocabulary_id=vocabulary_id,
+            created_at=datetime.now(UTC),
+            vectors=[ClassVectorRow(model_id=self._model_id, vector=new.vector)],
+        )
+        _set_words(row, new.name, new.synonyms)
+        return row
+
+    def _refuse_taken(self, name: str, *, unless: ClassRow | None) -> None:
+        other = self._session.scalar(select(ClassRow).where(ClassRow.key == name_key(name)))
+        if other is not None and other is not unless:
+            raise ClassExists(
+                f"The class name {name!r} is taken by {other.name!r} (id {other.class_id}); "
+                "change that class or choose another name."
+            )
+
+    def _segment_row(self, segment: Segment) -> SegmentRow:
+        return SegmentRow(
+            model_id=self._model_id,
+            start_seconds=segment.start_seconds,
+            end_seconds=segment.end_seconds,
+            audio=segment.audio,
+            video=segment.video,
+        )
+
+
+def _set_words(row: ClassRow, name: str, synonyms: Sequence[str]) -> None:
+    row.name = name
+    row.key = name_key(name)
+    row.synonyms = list(synonyms)
+    row.search_text = "\n".join(name_key(text) for text in (name, *synonyms))
+
+
+def _tag_rows(tags: Sequence[str]) -> list[ClipTagRow]:
+    return [ClipTagRow(tag=tag, position=position) for position, tag in enumerate(tags)]

@@ -1,0 +1,107 @@
+"""The catalogue's database: how it is opened, brought to the current schema and made durable."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SQLiteConnection
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from index.errors import StorageError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",  # readers go on while one writes
+    "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 30000",  # milliseconds; a backup may hold the file for a moment
+)
+
+
+@contextmanager
+def database_errors(action: str) -> Iterator[None]:
+    """Turn what the database refuses into StorageError; `action` completes "Could not ..."."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StorageError(
+            f"Could not {action}: {error.orig}. What was stored before is intact; "
+            "check the database, its disk's free space and permissions."
+        ) from error
+
+
+def sqlite_url(path: Path) -> URL:
+    """The URL of a SQLite file."""
+    return URL.create("sqlite", database=str(path))
+
+
+def open_database(url: URL | str) -> Engine:
+    """Connect and migrate to the newest schema this code knows.
+
+    Raises StorageError where the database cannot be used or is newer than this code.
+    """
+    engine = _engine(make_url(url))
+    shown = engine.url.render_as_string(hide_password=True)
+    with database_errors(f"open the catalogue {shown}"), engine.begin() as connection:
+        _migrate(connection, shown)
+    return engine
+
+
+def for_writing(engine: Engine) -> Engine:
+    """The same database, whose transactions take the write lock at their beginning.
+
+    A transaction that reads first and then writes fails where another wrote in between.
+    """
+    return engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            # Readers beyond the pool get a connection of their own rather than wait.
+            engine = create_engine(url, max_overflow=-1)
+            _configure_sqlite(engine)
+            return engine
+        return create_engine(url, isolation_level="REPEATABLE READ", max_overflow=-1)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise StorageError(
+            f"The catalogue URL {url.render_as_string(hide_password=True)!r} cannot be used: "
+            f"{error}. Install the driver it names, or leave the URL out to use SQLite."
+        ) from error
+
+
+def _configure_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: SQLiteConnection, _entry: ConnectionPoolEntry) -> None:
+        # Python's driver begins transactions late and commits before DDL; SQLAlchemy begins here.
+        connection.isolation_level = None
+        for pragma in SQLITE_PRAGMAS:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
+
+
+def _migrate(connection: Connection, shown: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    newest = known[0]
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in known:
+        raise StorageError(
+            f"The catalogue {shown} has the schema revision {present}, newer than this program "
+            f"knows (up to {newest}); upgrade the program or restore an older backup."
+        )
+    if present != newest:
+        command.upgrade(config, newest)

@@ -1,0 +1,56 @@
+"""The enabled classes and their vectors, in step with each other."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from index.catalogue_reader import Label
+from index.read_write_lock import ReadWriteLock
+from index.types import LabelScores, Vector
+from index.vector_store import Vectors, VectorStore
+
+
+class LabelIndex:
+    """Scores queries against all enabled classes.
+
+    A reader sees a class's name and its vector as one change made them, never one new and one old.
+    """
+
+    def __init__(self, store: VectorStore, labels: Sequence[Label]) -> None:
+        self.store = store
+        self._lock = ReadWriteLock()
+        self._set_labels(labels)
+
+    def publish(self, labels: Sequence[Label], changes: Mapping[int, Vector | None]) -> None:
+        """Show readers these labels; `changes` are the new vectors by row id, None to take out."""
+        gone = np.array([row for row, vector in changes.items() if vector is None], np.int64)
+        new = {row: vector for row, vector in changes.items() if vector is not None}
+        with self._lock.writing():
+            self.store.remove(gone)
+            if new:
+                self.store.add(np.array(list(new), np.int64), np.stack(list(new.values())))
+            self._set_labels(labels)
+
+    def similarities(self, queries: Vectors) -> LabelScores:
+        """Return the similarity of queries (Q, D) float32 to every label."""
+        with self._lock.reading():
+            row_ids, names, seen = self._row_ids, self._names, self._seen
+            scores, ids = self.store.search(queries, max(1, len(row_ids)))
+        similarity = np.empty((len(queries), len(row_ids)), np.float32)
+        # The store answers best first; the caller wants the labels' own order.
+        np.put_along_axis(similarity, np.searchsorted(row_ids, ids), scores, axis=1)
+        # Rounding can carry the product of two unit vectors just past 1.
+        return LabelScores(names, seen, similarity.clip(-1, 1))
+
+    def nearest(self, queries: Vectors) -> list[str]:
+        """Return the name of each query's (Q, D) nearest label; empty where there are no labels."""
+        with self._lock.reading():
+            _, ids = self.store.search(queries, 1)
+            columns = np.searchsorted(self._row_ids, ids)
+            return [self._names[column] for column in columns.ravel().tolist()]
+
+    def _set_labels(self, labels: Sequence[Label]) -> None:
+        self._row_ids = np.array([label.row_id for label in labels], np.int64)
+        self._names = tuple(label.name for label in labels)
+        self._seen = np.array([label.seen for label in labels], np.bool_)
+        self._seen.flags.writeable = False

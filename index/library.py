@@ -1,0 +1,525 @@
+"""The library: clips and classes that are remembered, searched and never lost.
+
+The only writer. A write goes media file -> catalogue -> vectors, a deletion catalogue -> vectors ->
+media file, so a crash at any point leaves at most a file that nobody names, which `open` deletes.
+"""
+
+import logging
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue
+from index.catalogue_reader import CatalogueReader, VectorPair, class_record, clip_record
+from index.checks import check_unit_vector, checked_class, checked_clip
+from index.clip_filter import matching_clips
+from index.database import sqlite_url
+from index.directory_lock import DirectoryLock
+from index.durable import make_directory, storage_errors
+from index.errors import StorageError
+from index.fusion import check_weights, unit_length, weighted_mean
+from index.label_index import LabelIndex
+from index.media_store import MediaStore, StagedFile
+from index.names import (
+    checked_description,
+    checked_name,
+    checked_synonyms,
+    checked_tags,
+    printable,
+)
+from index.ownership import adopt_model, claim_directory
+from index.segment_index import SegmentIndex
+from index.types import (
+    ClassName,
+    Clip,
+    Hit,
+    LabelScores,
+    LibraryStatus,
+    ModalityWeights,
+    NewClass,
+    NewClip,
+    Page,
+    SearchFilter,
+    SearchModality,
+    Vector,
+)
+from index.vector_cache import VectorCache
+from index.vector_indexes import read_indexes
+from index.vector_store import check_vectors
+
+logger = logging.getLogger(__name__)
+
+MINUS_WEIGHT = 0.5
+"""How much the mean similarity to unwanted vectors counts against a result."""
+
+
+class Library:
+    """One directory's clips and classes, by one model. Any thread may call any method.
+
+    Reads see what every write that has returned did. Writes wait for each other; a write that has
+    returned is on disk.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        catalogue: Catalogue,
+        cache: VectorCache,
+        model_id: str,
+        dim: int,
+        weights: ModalityWeights,
+        vector_store: str,
+    ) -> None:
+        """Use `Library.open`."""
+        self._directory = directory
+        self._catalogue = catalogue
+        self._cache = cache
+        self._model_id = model_id
+        self._dim = dim
+        self._weights = weights
+        self._vector_store = vector_store
+        self._media = MediaStore(directory / "media")
+        self._thumbnails = MediaStore(directory / "thumbnails")
+        self._writer = threading.Lock()
+        self._resources = ExitStack()
+        self._closed = False
+        self._sweep()
+        self._labels, self._segments = self._load_vectors()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        model_id: str,
+        dim: int,
+        weights: ModalityWeights = ModalityWeights(),  # noqa: B008 - frozen
+        vector_store: str = "faiss",
+        catalogue_url: str | None = None,
+    ) -> "Library":
+        """Open a directory's library, made where absent, for a model whose vectors are (dim,).
+
+        Raises LibraryLocked while another process has it open, ModelMismatch where it holds clips
+        or classes by another model, StorageError where disk or database refuse, ValueError for bad
+        weights or an unknown vector store.
+        """
+        check_weights(weights)
+        with storage_errors(f"create {directory}"):
+            make_directory(directory)
+        with ExitStack() as resources:
+            lock = DirectoryLock(directory)
+            resources.callback(lock.release)
+            catalogue = Catalogue.open(
+                catalogue_url or sqlite_url(directory / "catalogue.sqlite"), model_id=model_id
+            )
+            resources.callback(catalogue.close)
+            claim_directory(catalogue, directory)
+            adopt_model(catalogue, model_id=model_id, dim=dim)
+            library = cls(
+                directory,
+                catalogue=catalogue,
+                cache=VectorCache(
+                    directory / "vectors", kind=vector_store, dim=dim, model_id=model_id
+                ),
+                model_id=model_id,
+                dim=dim,
+                weights=weights,
+                vector_store=vector_store,
+            )
+            library._resources = resources.pop_all()
+            return library
+
+    def close(self) -> None:
+        """Save the vectors, so that the next `open` need not rebuild them, and let others in."""
+        with self._writer:
+            if self._closed:
+                return
+            self._closed = True
+            with self._resources, self._catalogue.read() as reader:
+                stores = (self._labels.store, *self._segments.stores.values())
+                self._cache.save(stores, generation=reader.generation())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def status(self) -> LibraryStatus:
+        """Count what is held."""
+        with self._catalogue.read() as reader:
+            return LibraryStatus(
+                model_id=self._model_id,
+                vector_store=self._vector_store,
+                clips=reader.count_clips(),
+                segments=reader.count_segments(),
+                classes=reader.count_classes(),
+                vectors={
+                    "labels": self._labels.store.count(),
+                    **{name: store.count() for name, store in self._segments.stores.items()},
+                },
+            )
+
+    # Classes
+
+    def seed_classes(self, vocabulary_id: str, classes: Sequence[NewClass]) -> int:
+        """Add a vocabulary's classes, once for ever; return how many were new.
+
+        A name that is taken keeps its class, which becomes `seen` if the vocabulary's is. A second
+        call for the same vocabulary does nothing, whatever was deleted since. Raises
+        InvalidClassName, ValueError for a bad vector, StorageError; then none is added.
+        """
+        checked = [checked_class(new, self._dim) for new in classes]
+        with self._exclusive():
+            with self._catalogue.read() as reader:
+                if reader.is_seeded(vocabulary_id):
+                    return 0
+            with self._catalogue.write() as writer:
+                rows = writer.seed_classes(vocabulary_id, checked)
+                labels = writer.labels()
+            with self._in_step():
+                self._labels.publish(labels, {row.id: row.vectors[0].vector for row in rows})
+            return len(rows)
+
+    def add_class(self, new: NewClass) -> ClassName:
+        """Add a class, known to the next question.
+
+        Raises ClassExists, InvalidClassName, ValueError for a bad vector, StorageError.
+        """
+        new = checked_class(new, self._dim)
+        with self._exclusive():
+            with self._catalogue.write() as writer:
+                row = writer.add_class(new)
+                labels = writer.labels()
+            with self._in_step():
+                self._labels.publish(labels, {row.id: new.vector})
+            return class_record(row)
+
+    def update_class(
+        self,
+        class_id: str,
+        *,
+        name: str | None = None,
+        synonyms: Sequence[str] | None = None,
+        description: str | None = None,
+        enabled: bool | None = None,
+        vector: Vector | None = None,
+    ) -> ClassName:
+        """Change what is given. A seeded class that a user changes is from then on the user's.
+
+        New words need a new `vector` (D,), which the caller makes. Raises ClassNotFound,
+        ClassExists, InvalidClassName, ValueError for a bad vector, StorageError.
+        """
+        if vector is not None:
+            check_unit_vector(vector, self._dim)
+        with self._exclusive():
+            with self._catalogue.write() as writer:
+                row = writer.class_row(class_id)
+                row.vocabulary_id = None
+                if name is not None or synonyms is not None:
+                    new_name = row.name if name is None else checked_name(name)
+                    words = row.synonyms if synonyms is None else synonyms
+                    writer.rename_class(row, new_name, checked_synonyms(new_name, words))
+                if description is not None:
+                    row.description = checked_description(description)
+                if enabled is not None:
+                    row.enabled = enabled
+                if vector is not None:
+                    writer.set_class_vector(row, vector)
+                labels = writer.labels()
+                current = writer.class_vector(row.id) if row.enabled else None
+            with self._in_step():
+                self._labels.publish(labels, {row.id: current})
+            return class_record(row)
+
+    def remove_class(self, class_id: str) -> None:
+        """Forget a class. Raises ClassNotFound, StorageError."""
+        with self._exclusive():
+            with self._catalogue.write() as writer:
+                row = writer.class_row(class_id)
+                writer.remove_class(row)
+                labels = writer.labels()
+            with self._in_step():
+                self._labels.publish(labels, {row.id: None})
+
+    def get_class(self, class_id: str) -> ClassName:
+        """Return a class. Raises ClassNotFound."""
+        with self._catalogue.read() as reader:
+            return class_record(reader.class_row(class_id))
+
+    def list_classes(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        query: str | None = None,
+        seen: bool | None = None,
+    ) -> Page[ClassName]:
+        """Return classes in order of arrival; `query` is part of a name or synonym, in any case.
+
+        Raises ValueError for a negative offset or a limit below 1.
+        """
+        _check_slice(offset, limit)
+        with self._catalogue.read() as reader:
+            return reader.class_page(offset=offset, limit=limit, query=query, seen=seen)
+
+    def label_similarities(self, queries: NDArray[np.float32]) -> LabelScores:
+        """Return the similarity of queries (Q, D) float32 to all C enabled classes; C may be 0.
+
+        Raises ValueError for a wrong shape, dtype or a value not finite.
+        """
+        return self._labels.similarities(queries)
+
+    # Clips
+
+    def add_clip(self, new: NewClip, media: Path) -> Clip:
+        """Store a clip and a copy of its media file; the next search finds it.
+
+        File name and content type are cleaned of unprintable characters. Raises InvalidTag,
+        ValueError for a bad vector or window, StorageError; then nothing is stored.
+        """
+        new = checked_clip(new, self._dim)
+        with ExitStack() as staging:
+            media_file = staging.enter_context(self._media.staging(media))
+            thumbnail = None
+            if new.thumbnail is not None:
+                thumbnail = staging.enter_context(self._thumbnails.staging(new.thumbnail))
+            staging.enter_context(self._exclusive())
+            try:
+                clip, segment_rows = self._record_clip(new, media_file, thumbnail)
+            except BaseException:
+                self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
+                raise
+            with self._in_step():
+                self._segments.add(
+                    [
+                        VectorPair(row_id, segment.audio, segment.video)
+                        for row_id, segment in zip(segment_rows, new.segments, strict=True)
+                    ]
+                )
+            return clip
+
+    def get_clip(self, clip_id: str) -> Clip:
+        """Return a clip. Raises ClipNotFound."""
+        with self._catalogue.read() as reader:
+            return clip_record(reader.clip_row(clip_id))
+
+    def list_clips(
+        self, *, filter: SearchFilter | None = None, offset: int = 0, limit: int = 50
+    ) -> Page[Clip]:
+        """Return clips, newest first.
+
+        Raises ValueError for a negative offset or a limit below 1.
+        """
+        _check_slice(offset, limit)
+        with self._catalogue.read() as reader:
+            row_ids = self._matching(reader, filter or SearchFilter())
+            clips = reader.clips(row_ids[offset : offset + limit])
+            ordered = tuple(clips[row_id] for row_id in row_ids[offset : offset + limit])
+            return Page(ordered, len(row_ids), offset)
+
+    def update_clip(
+        self, clip_id: str, *, tags: Sequence[str] | None = None, filename: str | None = None
+    ) -> Clip:
+        """Change what is given. Raises ClipNotFound, InvalidTag, StorageError."""
+        with self._exclusive(), self._catalogue.write() as writer:
+            row = writer.clip_row(clip_id)
+            if tags is not None:
+                writer.set_tags(row, checked_tags(tags))
+            if filename is not None:
+                row.filename = printable(filename)
+            return clip_record(row)
+
+    def remove_clip(self, clip_id: str) -> None:
+        """Forget a clip, and delete its files unless another clip is made of them.
+
+        Raises ClipNotFound, StorageError.
+        """
+        with self._exclusive():
+            with self._catalogue.write() as writer:
+                row = writer.clip_row(clip_id)
+                segment_rows = writer.segment_rows([row.id])
+                writer.remove_clip(row)
+            with self._in_step():
+                self._segments.remove(segment_rows)
+            self._delete_unneeded(row.content_hash, row.thumbnail_hash)
+
+    def clip_vector(self, clip_id: str, modality: SearchModality = "both") -> Vector | None:
+        """Return a clip's embedding (D,), unit length; None where it lacks the modality.
+
+        `both` is the weighted mean of the modalities present. Raises ClipNotFound.
+        """
+        with self._catalogue.read() as reader:
+            row = reader.clip_row(clip_id)
+            ((pair,),) = reader.clip_vectors([row.id])
+        if modality == "both":
+            mean = weighted_mean(pair.audio, pair.video, self._weights)
+            return None if mean is None else unit_length(mean)
+        return pair.audio if modality == "audio" else pair.video
+
+    def media_path(self, clip_id: str) -> Path:
+        """Return where a clip's media file lies.
+
+        Raises ClipNotFound, StorageError where the file is gone.
+        """
+        with self._catalogue.read() as reader:
+            content_hash = reader.clip_row(clip_id).content_hash
+        path = self._media.path(content_hash)
+        if not path.is_file():
+            raise StorageError(
+                f"The media file of the clip {clip_id} is missing ({path}); restore it from a "
+                "backup or delete the clip."
+            )
+        return path
+
+    def thumbnail(self, clip_id: str) -> bytes | None:
+        """Return a clip's thumbnail, None where it has none. Raises ClipNotFound, StorageError."""
+        with self._catalogue.read() as reader:
+            content_hash = reader.clip_row(clip_id).thumbnail_hash
+        if content_hash is None:
+            return None
+        with storage_errors(f"read the thumbnail of the clip {clip_id}"):
+            return self._thumbnails.path(content_hash).read_bytes()
+
+    # Search
+
+    def search(
+        self,
+        query: Vector,
+        *,
+        modality: SearchModality = "both",
+        top_k: int = 5,
+        filter: SearchFilter | None = None,
+        minus: Sequence[Vector] = (),
+        exclude: Collection[str] = (),
+    ) -> list[Hit]:
+        """Return the top_k clips whose best window is most similar to query (D,), best first.
+
+        With `minus` vectors (D,), half their mean similarity to a window is taken off its score.
+        `exclude` are clip ids to leave out. Raises ValueError for top_k < 1 or a bad vector.
+        """
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1; got {top_k}.")
+        combined = self._combined(query, minus)
+        with self._catalogue.read() as reader:
+            allowed = None
+            if filter is not None:
+                allowed = np.array(reader.segment_rows(self._matching(reader, filter)), np.int64)
+            found = self._segments.search(
+                combined,
+                modality,
+                top_k,
+                allowed=allowed,
+                excluded=set(reader.clip_rows(clip_ids=exclude)) if exclude else (),
+                windows=reader.windows,
+            )
+            clips = reader.clips([window.clip_row for _, window in found])
+        return [
+            Hit(clips[window.clip_row], score, window.start_seconds, window.end_seconds)
+            for score, window in found
+        ]
+
+    def _combined(self, query: Vector, minus: Sequence[Vector]) -> Vector:
+        """Return the vector (D,) whose inner product is the score."""
+        vectors = np.stack([query, *minus])
+        check_vectors(vectors, self._dim)
+        if not minus:
+            return query
+        combined: Vector = vectors[0] - np.float32(MINUS_WEIGHT) * vectors[1:].mean(axis=0)
+        return combined
+
+    # Writing
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Be the one writer. Raises StorageError once the library is closed."""
+        with self._writer:
+            if self._closed:
+                raise StorageError(f"The library in {self._directory} is closed; open it again.")
+            yield
+
+    def _record_clip(
+        self, new: NewClip, media_file: StagedFile, thumbnail: StagedFile | None
+    ) -> tuple[Clip, list[int]]:
+        """Make the files and then the rows of a clip durable; return it and its segments' rows."""
+        self._media.keep(media_file)
+        if thumbnail is not None:
+            self._thumbnails.keep(thumbnail)
+        with self._catalogue.write() as writer:
+            return writer.add_clip(
+                new,
+                content_hash=media_file.content_hash,
+                size_bytes=media_file.size_bytes,
+                thumbnail_hash=_hash(thumbnail),
+            )
+
+    def _delete_unneeded(self, media_hash: str, thumbnail_hash: str | None) -> None:
+        """Delete files that no clip needs. A failure is logged: the next `open` deletes them."""
+        try:
+            with self._catalogue.read() as reader:
+                if not reader.needs_media(media_hash):
+                    self._media.remove(media_hash)
+                if thumbnail_hash is not None and not reader.needs_thumbnail(thumbnail_hash):
+                    self._thumbnails.remove(thumbnail_hash)
+        except StorageError as error:
+            logger.warning("Files that no clip needs are left until the next start: %s", error)
+
+    def _sweep(self) -> None:
+        """Delete the files that a crash left without a clip."""
+        with self._catalogue.read() as reader:
+            media, thumbnails = reader.needed_files()
+        strays = self._media.sweep(media) + self._thumbnails.sweep(thumbnails)
+        if strays:
+            logger.info("Deleted %d files left over from an interrupted write.", strays)
+
+    # Vectors
+
+    def _load_vectors(self) -> tuple[LabelIndex, SegmentIndex]:
+        """Return the vectors as saved by `close`, or rebuilt where that does not fit."""
+        with self._catalogue.read() as reader:
+            make_store = partial(self._cache.open, generation=reader.generation())
+            indexes = read_indexes(reader, make_store, self._weights)
+        self._cache.clear()
+        return indexes
+
+    @contextmanager
+    def _in_step(self) -> Iterator[None]:
+        """Bring committed rows into the vectors; where that fails, rebuild these from the rows.
+
+        The rows are on disk by now, so the caller's write has succeeded either way.
+        """
+        try:
+            yield
+        except Exception:
+            logger.exception("The vector store refused a committed change; rebuilding it.")
+            with self._catalogue.read() as reader:
+                self._labels, self._segments = read_indexes(
+                    reader, self._cache.build, self._weights
+                )
+
+    def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
+        return matching_clips(reader, filter, labels=self._labels, weights=self._weights)
+
+
+def _hash(staged: StagedFile | None) -> str | None:
+    return None if staged is None else staged.content_hash
+
+
+def _check_slice(offset: int, limit: int) -> None:
+    if offset < 0 or limit < 1:
+        raise ValueError(
+            f"A page needs offset >= 0 and limit >= 1; got offset {offset}, limit {limit}."
+        )

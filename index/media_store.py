@@ -1,0 +1,101 @@
+"""Files by content: what clips are made of, kept under the SHA-256 of their bytes.
+
+One file may serve several clips; whoever asks to remove it makes sure that none needs it.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.durable import make_directory, rename_synced, storage_errors, write_synced
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """Bytes already on disk under a temporary name. `content_hash` is hexadecimal SHA-256."""
+
+    path: Path
+    content_hash: str
+    size_bytes: int
+
+
+class MediaStore:
+    """The files of one directory: `ab/abcd...` for the hash abcd...; `incoming/` until kept."""
+
+    def __init__(self, directory: Path) -> None:
+        """Create the directory where absent and clear `incoming/`. Raises StorageError."""
+        self._directory = directory
+        self._incoming = directory / "incoming"
+        with storage_errors(f"prepare {directory}"):
+            make_directory(self._incoming)
+            for leftover in self._incoming.iterdir():
+                leftover.unlink()
+
+    @contextmanager
+    def staging(self, content: Path | bytes) -> Iterator[StagedFile]:
+        """Copy a file or bytes in under a temporary name, for `keep`; else it goes at the end.
+
+        The slow half of storing, which needs no lock. Raises StorageError.
+        """
+        path = self._incoming / uuid.uuid4().hex
+        digest = hashlib.sha256()
+        size_bytes = 0
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size_bytes
+            for chunk in _chunks(content):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+                yield chunk
+
+        try:
+            with storage_errors("store the media file"):
+                write_synced(path, measured())
+            yield StagedFile(path, digest.hexdigest(), size_bytes)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def keep(self, staged: StagedFile) -> None:
+        """Give a staged file its lasting name. Raises StorageError."""
+        target = self.path(staged.content_hash)
+        with storage_errors("store the media file"):
+            make_directory(target.parent)
+            # An equal file may be there; replacing it costs nothing and mends a damaged one.
+            rename_synced(staged.path, target)
+
+    def path(self, content_hash: str) -> Path:
+        """Where the file of this hash is or would be."""
+        return self._directory / content_hash[:2] / content_hash
+
+    def remove(self, content_hash: str) -> None:
+        """Delete a file; an absent one is no error. Raises StorageError."""
+        with storage_errors(f"delete the media file {content_hash}"):
+            self.path(content_hash).unlink(missing_ok=True)
+
+    def sweep(self, needed: Collection[str]) -> int:
+        """Delete the files whose hash is not needed; return how many. Raises StorageError."""
+        strays = [path for path in self._files() if path.name not in needed]
+        with storage_errors(f"clear {self._directory}"):
+            for stray in strays:
+                stray.unlink()
+        return len(strays)
+
+    def _files(self) -> Iterator[Path]:
+        """Every file that bears its own hash's name; anything else is not ours to delete."""
+        for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+            if path.is_file() and len(path.name) == 64 and path.parent.name == path.name[:2]:
+                yield path
+
+
+def _chunks(content: Path | bytes) -> Iterable[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,57 @@
+"""Whether a directory, a catalogue and a model belong together."""
+
+import uuid
+from pathlib import Path
+
+from index.catalogue import Catalogue
+from index.durable import replace_file, storage_errors
+from index.errors import ModelMismatch, StorageError
+
+
+def claim_directory(catalogue: Catalogue, directory: Path) -> None:
+    """Tie a new catalogue to its directory, or make sure that they were tied.
+
+    A directory's media files that its catalogue does not know get deleted as left over from a
+    crash, so they must not meet an empty catalogue or another library's. Raises StorageError.
+    """
+    marker = directory / "library_id"
+    with storage_errors(f"read {marker}"):
+        written = marker.read_text().strip() if marker.exists() else None
+    with catalogue.read() as reader:
+        known = reader.fact("library_id")
+    if written is not None and written != known:
+        raise StorageError(
+            f"The catalogue is not the one that the media in {directory} belong to (library "
+            f"{known or 'new'}, expected {written}). Restore that catalogue, or use an empty "
+            "directory for a new library."
+        )
+    if known is None:
+        known = uuid.uuid4().hex
+        with catalogue.write() as writer:
+            writer.set_fact("library_id", known)
+    if written is None:
+        with storage_errors(f"write {marker}"):
+            replace_file(marker, [known.encode()])
+
+
+def adopt_model(catalogue: Catalogue, *, model_id: str, dim: int) -> None:
+    """Make the catalogue the model's, whose vectors are (dim,).
+
+    Seeded vocabularies of a former model are forgotten, as they can be seeded again. Raises
+    ModelMismatch where a user's clips or classes are of a former model.
+    """
+    with catalogue.read() as reader:
+        former, former_dim = reader.fact("model_id"), reader.fact("dim")
+    if (former, former_dim) == (model_id, str(dim)):
+        return
+    with catalogue.write() as writer:
+        clips, classes = writer.count_clips(), writer.count_user_classes()
+        if clips or classes:
+            raise ModelMismatch(
+                f"This library's {clips} clips and {classes} own classes were embedded by the "
+                f"model {former} ({former_dim} dimensions); it cannot be opened with {model_id} "
+                f"({dim}). Use the former model, or another directory."
+            )
+        writer.forget_vocabularies()
+        writer.set_fact("model_id", model_id)
+        writer.set_fact("dim", str(dim))

@@ -1,0 +1,74 @@
+"""The directory of saved vectors: read where they match the catalogue, else made anew from it."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from index.durable import make_directory
+from index.registry import create_store
+from index.vector_store import Ids, Vectors, VectorStore
+
+logger = logging.getLogger(__name__)
+
+Batches = Callable[[], Iterable[tuple[Ids, Vectors]]]
+"""Yields the ids (N,) int64 and vectors (N, D) float32 that a store must hold, part by part."""
+
+
+class VectorCache:
+    """Makes the vector stores of one kind, for one model's vectors (D,), and saves them."""
+
+    def __init__(self, directory: Path, *, kind: str, dim: int, model_id: str) -> None:
+        self._directory = directory
+        self._kind = kind
+        self._dim = dim
+        self._model_id = model_id
+
+    def open(self, name: str, batches: Batches, *, generation: int) -> VectorStore:
+        """Return the saved store if it is of this generation, else a new one from `batches`.
+
+        Raises ValueError for an unknown kind, ImportError where its package is missing.
+        """
+        store = self._empty(name)
+        try:
+            found = store.load(self._path(name))
+        except ValueError as error:
+            reason = str(error)
+        else:
+            if found == generation:
+                return store
+            reason = f"they are of generation {found}, the catalogue is of {generation}."
+        logger.info("Rebuilding the %r vectors from the catalogue: %s", name, reason)
+        return self.build(name, batches)
+
+    def build(self, name: str, batches: Batches) -> VectorStore:
+        """Return a new store that holds what `batches` yields."""
+        store = self._empty(name)
+        for ids, vectors in batches():
+            store.add(ids, vectors)
+        return store
+
+    def save(self, stores: Iterable[VectorStore], *, generation: int) -> None:
+        """Save stores. A failure is logged: the next `open` will rebuild."""
+        try:
+            make_directory(self._directory)
+            for store in stores:
+                store.save(self._path(store.name), generation=generation)
+        except OSError as error:
+            logger.warning("The vectors were not saved and will be rebuilt: %s", error)
+
+    def clear(self) -> None:
+        """Forget what is saved.
+
+        Done once the library is open: a catalogue restored from a backup may come to the same
+        generation by another way, and must not meet vectors of the first.
+        """
+        for path in self._directory.glob("*.vectors"):
+            with suppress(OSError):
+                path.unlink()
+
+    def _empty(self, name: str) -> VectorStore:
+        return create_store(self._kind, dim=self._dim, model_id=self._model_id, name=name)
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.vectors"
