@@ -18,5 +18,5 @@ def mean_vector(vectors: Sequence[Vector]) -> Vector | None:
     """Normalised mean (D,) float32 of unit vectors, or None of nothing."""
     if not vectors:
         return None
-    mean = np.mean(np.stack(vectors), axis=0, keepdims=True, dtype=np.float32)
+    mean = np.stack(vectors).mean(axis=0, keepdims=True)
     return np.asarray(unit_rows(mean)[0])

@@ -1,11 +1,13 @@
 """What an audio, video or text encoder must offer to be plugged in under AVGZSLNet."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # naming a backbone must not cost the seconds that importing torch does
+    from torch import Tensor
 
 
 class AudioBackbone(Protocol):
@@ -24,7 +26,7 @@ class AudioBackbone(Protocol):
         """Turn one window (N,) float32 in [-1, 1] into the network's input, of a fixed shape."""
         ...
 
-    def features(self, batch: Tensor) -> Tensor:
+    def features(self, batch: "Tensor") -> "Tensor":
         """Map stacked prepared windows (B, ...) to features (B, dim) float32, no gradient kept."""
         ...
 
@@ -45,7 +47,7 @@ class VideoBackbone(Protocol):
         """Turn one upright RGB frame (H, W, 3) uint8 into the network's input, of a fixed shape."""
         ...
 
-    def features(self, batch: Tensor) -> Tensor:
+    def features(self, batch: "Tensor") -> "Tensor":
         """Map stacked prepared frames (B, ...) to features (B, dim) float32, no gradient kept."""
         ...
 

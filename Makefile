@@ -1,0 +1,54 @@
+# The two commands of a newcomer are `make run` and `make test`; `make help` lists the rest.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test test-slow check format samples clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or newer, or name yours: make run PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# constraints.txt pins every package, so that two machines run the same versions.
+$(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED) ## create .venv and install the pinned dependencies
+
+run: install ## start the service on http://127.0.0.1:8000 with the bundled model
+	$(BIN)/avgzsl serve
+
+demo: install ## try every endpoint on the sample clips and print what came back
+	$(BIN)/python -m service.demo
+
+test: $(INSTALLED_DEV) ## run the default test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED_DEV) ## run everything, the slow tests included
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: $(INSTALLED_DEV) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED_DEV) ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+samples: $(INSTALLED_DEV) ## make the sample clips again
+	$(BIN)/python samples/make_samples.py
+
+clean: ## remove the environment and what tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

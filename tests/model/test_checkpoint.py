@@ -1,0 +1,110 @@
+"""A checkpoint folder reads back as it was written, and says what is wrong when it is not whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.errors import CheckpointError
+from model.network import AVGZSLNet
+from tests.model.conftest import CLASSES, CONFIG, LetterEncoder
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
+    network = AVGZSLNet(CONFIG.network)
+    vectors = LetterEncoder().encode([c.name for c in CLASSES])
+    save_checkpoint(tmp_path, CONFIG, network, CLASSES, vectors)
+
+    loaded = load_checkpoint(tmp_path)
+
+    assert loaded.config == CONFIG
+    assert loaded.classes == CLASSES
+    # Weights are stored as float16.
+    np.testing.assert_allclose(loaded.text_vectors, vectors, atol=1e-3)
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(
+            loaded.network.state_dict()[name], weight, atol=1e-3, rtol=1e-3, msg=name
+        )
+    assert not loaded.network.training
+
+
+def test_the_model_id_follows_the_content_and_not_the_place(
+    checkpoint_dir: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(checkpoint_dir, tmp_path / "copy")
+    same = load_checkpoint(copy).model_id
+    config = json.loads((copy / "checkpoint.json").read_text())
+    config["calibration"]["temperature"] = 0.3
+    (copy / "checkpoint.json").write_text(json.dumps(config))
+
+    assert same == load_checkpoint(checkpoint_dir).model_id
+    assert load_checkpoint(copy).model_id != same
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["checkpoint.json", "avgzslnet.safetensors", "vocabulary.json", "vocabulary.safetensors"],
+)
+def test_a_missing_file_is_named(checkpoint_dir: Path, name: str) -> None:
+    (checkpoint_dir / name).unlink()
+
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_checkpoint(checkpoint_dir)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100])
+def test_a_truncated_weight_file_is_named(checkpoint_dir: Path, keep: int) -> None:
+    path = checkpoint_dir / "avgzslnet.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+
+    with pytest.raises(CheckpointError, match=r"avgzslnet.safetensors is not a readable"):
+        load_checkpoint(checkpoint_dir)
+
+
+def edit(folder: Path, name: str, **changes: object) -> None:
+    values = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(values | changes))
+
+
+def test_an_unknown_key_is_named(checkpoint_dir: Path) -> None:
+    edit(checkpoint_dir, "checkpoint.json", beta=1)
+
+    with pytest.raises(CheckpointError, match="unknown key 'beta'"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_a_missing_key_is_named(checkpoint_dir: Path) -> None:
+    values = json.loads((checkpoint_dir / "checkpoint.json").read_text())
+    del values["hop_seconds"]
+    (checkpoint_dir / "checkpoint.json").write_text(json.dumps(values))
+
+    with pytest.raises(CheckpointError, match="hop_seconds"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_another_format_version_is_refused(checkpoint_dir: Path) -> None:
+    edit(checkpoint_dir, "checkpoint.json", format_version=2)
+
+    with pytest.raises(CheckpointError, match="format version 2; this program reads 1"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_weights_of_another_shape_are_refused(checkpoint_dir: Path) -> None:
+    values = json.loads((checkpoint_dir / "checkpoint.json").read_text())
+    values["network"]["hidden_dim"] = 9
+    (checkpoint_dir / "checkpoint.json").write_text(json.dumps(values))
+
+    with pytest.raises(CheckpointError, match=r"does not fit checkpoint\.json"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_a_vocabulary_of_another_length_is_refused(checkpoint_dir: Path) -> None:
+    path = checkpoint_dir / "vocabulary.json"
+    path.write_text(json.dumps(json.loads(path.read_text())[:1]))
+
+    with pytest.raises(CheckpointError, match="1 classes of 5 numbers were expected"):
+        load_checkpoint(checkpoint_dir)

@@ -1,0 +1,146 @@
+"""The embedder puts the right vector at the right window, and refuses what does not fit."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.backbones.registry import load_audio_backbone
+from model.checkpoint import load_checkpoint
+from model.embedder import Embedder, class_text_vector, pool_frames
+from model.errors import BackboneError, CheckpointError
+from model.media.limits import MediaLimits
+from model.media.types import ClipChunk
+from tests.model.conftest import (
+    CLASSES,
+    SAMPLE_RATE,
+    ColourBackbone,
+    LetterEncoder,
+    LoudnessBackbone,
+)
+
+
+@pytest.fixture
+def embedder(checkpoint_dir: Path) -> Embedder:
+    return Embedder(
+        load_checkpoint(checkpoint_dir),
+        LoudnessBackbone(),
+        ColourBackbone(),
+        LetterEncoder(),
+        "cpu",
+    )
+
+
+def chunk() -> ClipChunk:
+    """Three windows: sound and pictures, pictures only, sound only."""
+    waveforms = np.zeros((3, 2 * SAMPLE_RATE), np.float32)
+    waveforms[0], waveforms[2] = 0.5, 0.25
+    frames = np.zeros((4, 16, 16, 3), np.uint8)
+    frames[:, ..., 0] = np.array([0, 100, 200, 50])[:, None, None]
+    return ClipChunk(
+        windows=((0.0, 2.0), (1.0, 3.0), (2.0, 4.0)),
+        waveforms=waveforms,
+        has_audio=np.array([True, False, True]),
+        frames=frames,
+        frame_times=np.array([0.25, 1.25, 1.75, 2.25]),
+        has_video=np.array([True, True, False]),
+    )
+
+
+def test_each_window_gets_the_embedding_of_its_own_sound_and_pictures(embedder: Embedder) -> None:
+    network = embedder._network
+    windows = embedder.finish(embedder.forward(embedder.prepare(chunk())))
+
+    assert [(w.start_seconds, w.end_seconds) for w in windows] == [(0, 2), (1, 3), (2, 4)]
+    assert [w.audio is not None for w in windows] == [True, False, True]
+    assert [w.video is not None for w in windows] == [True, True, False]
+    with torch.inference_mode():
+        quiet = network.embed_audio(torch.tensor([[0.25, 1.0]]))[0].numpy()
+        reds = torch.tensor([100.0, 200.0, 50.0]) / 255  # frames at 1.25, 1.75 and 2.25 s
+        pooled = torch.tensor([[reds.mean(), 0, 0, reds.std(correction=0), 0, 0]])
+        reddish = network.embed_video(pooled)[0].numpy()
+    np.testing.assert_allclose(windows[2].audio, quiet / np.linalg.norm(quiet), atol=1e-6)
+    np.testing.assert_allclose(windows[1].video, reddish / np.linalg.norm(reddish), atol=1e-6)
+
+
+def test_pooling_is_mean_and_spread_and_one_frame_spreads_by_nothing() -> None:
+    features = torch.tensor([[1.0, 4.0], [3.0, 4.0]])
+
+    assert pool_frames(features).tolist() == [2.0, 4.0, 1.0, 0.0]
+    assert pool_frames(features[:1]).tolist() == [1.0, 4.0, 0.0, 0.0]
+
+
+def write_wav(path: Path, levels: list[float], seconds_each: float) -> None:
+    samples = np.repeat(levels, round(seconds_each * SAMPLE_RATE))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def test_a_clip_vector_is_the_normalised_mean_of_its_windows(
+    embedder: Embedder, tmp_path: Path
+) -> None:
+    path = tmp_path / "steps.wav"
+    write_wav(path, [0.1, 0.9, 0.3], seconds_each=1.0)
+
+    clip = embedder.embed_clip(path, limits=MediaLimits())
+
+    assert [(w.start_seconds, w.end_seconds) for w in clip.windows] == [(0, 2), (1, 3)]
+    mean = np.mean([w.audio for w in clip.windows if w.audio is not None], axis=0)
+    np.testing.assert_allclose(clip.audio, mean / np.linalg.norm(mean), atol=1e-6)
+    assert clip.video is None
+    assert clip.summary.audio.used
+    assert not clip.summary.video.used
+    assert clip.summary.video.reason
+
+
+def test_the_vocabulary_comes_as_embeddings_of_unit_length(embedder: Embedder) -> None:
+    vocabulary = embedder.vocabulary()
+
+    assert [(v.name, v.synonyms, v.description) for v in vocabulary] == [
+        (c.name, c.synonyms, c.description) for c in CLASSES
+    ]
+    assert [float(np.linalg.norm(v.vector)) for v in vocabulary] == pytest.approx([1.0, 1.0])
+
+
+def test_synonyms_pull_a_class_but_never_outvote_its_name() -> None:
+    encoder = LetterEncoder()
+    name, synonym = encoder.encode(["aaa", "bbb"])
+
+    vector = class_text_vector(encoder, "aaa", synonyms=["bbb"] * 9)
+
+    expected = (name + synonym) / np.linalg.norm(name + synonym)
+    np.testing.assert_allclose(vector, expected, atol=1e-6)
+    np.testing.assert_allclose(class_text_vector(encoder, "aaa"), name, atol=1e-6)
+
+
+def test_embedding_no_texts_gives_no_rows(embedder: Embedder) -> None:
+    assert embedder.embed_texts([]).shape == (0, 5)
+
+
+def test_warm_up_runs_every_path(embedder: Embedder) -> None:
+    embedder.warm_up()
+
+
+def test_a_backbone_of_another_width_is_refused(checkpoint_dir: Path) -> None:
+    audio = LoudnessBackbone()
+    audio.dim = 3
+
+    with pytest.raises(CheckpointError, match=r"audio backbone gives 3 numbers.*takes 2"):
+        Embedder(load_checkpoint(checkpoint_dir), audio, ColourBackbone(), LetterEncoder(), "cpu")
+
+
+def test_asking_for_another_backbone_than_the_trained_one_says_how_to_train(
+    checkpoint_dir: Path,
+) -> None:
+    with pytest.raises(BackboneError, match=r"'loudness', not 'clap'.*python -m model.train"):
+        Embedder.load(str(checkpoint_dir), audio_backbone="clap")
+
+
+def test_an_unknown_backbone_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="unknown audio backbone 'ear'; known: compact-audio"):
+        load_audio_backbone("ear", tmp_path)

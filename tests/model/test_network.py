@@ -1,0 +1,91 @@
+"""AVGZSLNet: published sizes, what each branch touches, and what its options promise."""
+
+import pytest
+import torch
+
+from model.config import NetworkConfig
+from model.errors import ConfigError
+from model.network import AVGZSLNet
+
+SMALL = NetworkConfig(
+    audio_dim=6, video_dim=8, text_dim=5, hidden_dim=7, embedding_dim=5, decoder_dim=9, dropout=0.0
+)
+
+
+def test_the_default_network_has_the_published_shapes() -> None:
+    shapes = {name: tuple(p.shape) for name, p in AVGZSLNet(NetworkConfig()).named_parameters()}
+
+    assert shapes == {
+        "audio.hidden.weight": (256, 1024),
+        "audio.hidden.bias": (256,),
+        "audio.out.weight": (64, 256),
+        "audio.out.bias": (64,),
+        "video.hidden.weight": (256, 1024),
+        "video.hidden.bias": (256,),
+        "video.out.weight": (64, 256),
+        "video.out.bias": (64,),
+        "text.projection.weight": (64, 300),
+        "text.projection.bias": (64,),
+        "decoder.hidden.weight": (128, 64),
+        "decoder.hidden.bias": (128,),
+        "decoder.out.weight": (300, 128),
+        "decoder.out.bias": (300,),
+    }
+
+
+def test_audio_network_is_linear_relu_linear() -> None:
+    network = AVGZSLNet(SMALL).eval()
+    features = torch.randn(3, 6)
+    audio = network.audio
+    hidden = features @ audio.hidden.weight.T + audio.hidden.bias
+    expected = hidden.clamp_min(0) @ audio.out.weight.T + audio.out.bias
+
+    torch.testing.assert_close(network.embed_audio(features), expected)
+
+
+@pytest.mark.parametrize(
+    ("branch", "width"), [("audio", 6), ("video", 8), ("text", 5)], ids=["audio", "video", "text"]
+)
+def test_gradients_of_a_branch_reach_that_branch_and_no_other(branch: str, width: int) -> None:
+    network = AVGZSLNet(SMALL)
+    embed = getattr(network, f"embed_{branch}")
+
+    embed(torch.randn(4, width)).square().sum().backward()
+
+    touched = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
+    assert touched == {branch}
+
+
+def test_decoder_gradients_reach_the_decoder_and_the_embedding_that_it_decodes() -> None:
+    network = AVGZSLNet(SMALL)
+
+    network.decode(network.embed_video(torch.randn(4, 8))).square().sum().backward()
+
+    touched = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
+    assert touched == {"video", "decoder"}
+
+
+def test_normalised_embeddings_are_of_unit_length() -> None:
+    network = AVGZSLNet(NetworkConfig(audio_dim=6, text_dim=5, normalise=True)).eval()
+
+    assert network.embed_audio(torch.randn(9, 6)).norm(dim=1).tolist() == pytest.approx([1.0] * 9)
+
+
+def test_a_residual_text_network_starts_from_the_pretrained_geometry() -> None:
+    text = torch.randn(4, 5)
+    config = NetworkConfig(text_dim=5, embedding_dim=5, residual_text=True)
+
+    torch.testing.assert_close(AVGZSLNet(config).embed_text(text), text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"embedding_dim": 0}, "embedding_dim is 0; it must be positive"),
+        ({"dropout": 1.0}, r"dropout is 1.0; it must lie in \[0, 1\)"),
+        ({"residual_text": True}, "residual_text needs embedding_dim 64 == text_dim 300"),
+    ],
+)
+def test_impossible_shapes_are_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        NetworkConfig(**values)  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""Scores and probabilities against hand-computed cases."""
+
+import math
+
+import numpy as np
+import pytest
+
+from model.config import Calibration
+from model.scoring import (
+    distance_from_similarity,
+    fuse_distances,
+    rank_labels,
+    similarity_from_distance,
+)
+
+NOTHING_SEEN = np.array([False, False])
+
+
+def test_distance_is_that_of_unit_vectors() -> None:
+    a, b = np.array([1.0, 0.0]), np.array([0.6, 0.8])
+
+    assert distance_from_similarity(np.array([a @ b]))[0] == pytest.approx(math.dist(a, b))
+
+
+def test_similarity_beyond_one_by_rounding_gives_distance_zero() -> None:
+    assert distance_from_similarity(np.array([1.0 + 1e-7]))[0] == 0.0
+
+
+def test_distance_and_similarity_are_inverse() -> None:
+    similarity = np.linspace(-1, 1, 21)
+
+    np.testing.assert_allclose(
+        similarity_from_distance(distance_from_similarity(similarity)), similarity, atol=1e-12
+    )
+
+
+def test_equal_weights_rank_by_the_papers_sum_of_distances() -> None:
+    audio, video = np.array([0.9, 0.2, 0.5]), np.array([0.1, 0.3, 0.4])
+
+    fused = fuse_distances({"audio": audio, "video": video}, Calibration())
+
+    np.testing.assert_allclose(fused, (audio + video) / 2)
+    assert fused.argsort().tolist() == (audio + video).argsort().tolist()
+
+
+def test_weights_do_not_count_where_a_modality_is_missing() -> None:
+    calibration = Calibration(audio_weight=0.9, video_weight=0.1)
+    distance = np.array([0.4, 0.8])
+
+    np.testing.assert_allclose(fuse_distances({"video": distance}, calibration), distance)
+
+
+def test_probability_is_the_softmax_of_negative_distance_over_temperature() -> None:
+    ranking = rank_labels(
+        {"audio": np.array([0.5, -0.5])}, NOTHING_SEEN, Calibration(temperature=0.5)
+    )
+
+    # distances 1 and sqrt(3)
+    expected = 1 / (1 + math.exp(-(math.sqrt(3) - 1) / 0.5))
+    assert ranking.probability.tolist() == pytest.approx([expected, 1 - expected])
+    assert ranking.by_modality["audio"].tolist() == pytest.approx(ranking.probability.tolist())
+    assert "video" not in ranking.by_modality
+
+
+def test_calibrated_stacking_moves_seen_classes_back() -> None:
+    similarity = {"audio": np.array([0.60, 0.55])}
+    seen = np.array([True, False])
+
+    plain = rank_labels(similarity, seen, Calibration(seen_penalty=0.0))
+    stacked = rank_labels(similarity, seen, Calibration(seen_penalty=0.2))
+
+    assert plain.score.argmax() == 0
+    assert stacked.score.argmax() == 1
+    assert stacked.score[1] == pytest.approx(plain.score[1])
+
+
+def test_unknown_grows_as_the_best_similarity_falls() -> None:
+    calibration = Calibration(unknown_offset=4.0, unknown_slope=10.0)
+
+    near = rank_labels({"audio": np.array([0.9, 0.1])}, NOTHING_SEEN, calibration)
+    far = rank_labels({"audio": np.array([0.1, 0.0])}, NOTHING_SEEN, calibration)
+
+    assert near.unknown_probability == pytest.approx(1 / (1 + math.exp(5.0)))
+    assert far.unknown_probability == pytest.approx(1 / (1 + math.exp(-3.0)))
+
+
+def test_nothing_to_rank_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one modality"):
+        rank_labels({}, NOTHING_SEEN, Calibration())
+    with pytest.raises(ValueError, match="one candidate"):
+        rank_labels({"audio": np.array([])}, np.array([], dtype=bool), Calibration())
