@@ -91,7 +91,9 @@ def read_frames(
             for wanted in plan.needed(packet):
                 for frame in _decode(stream, wanted, tally, budget):
                     plan.verify(frame)
-                    start = clock.place(frame.time, shown_since)
+                    stamp = _stamp(frame)
+                    follows_at = shown_since + (frame_seconds if stamp is None and shown else 0.0)
+                    start = clock.place(stamp, follows_at)
                     budget.charge_media(start)
                     if shown is not None:
                         yield from targets.take(shown, shown_since, start)
@@ -145,7 +147,7 @@ class _Plan:
         if packet.size and not self._has_sound_times(packet):
             self._is_trusted = False
         if not self._is_trusted or not packet.size:
-            yield from self._release(frozenset())
+            yield from self._release()
             yield _Wanted(packet, False)
             return
         self._keep_pace(packet)
@@ -155,9 +157,9 @@ class _Plan:
             return
         if packet.is_keyframe and not packet.is_discard:
             self._drop_before(packet)
-        shown_stamps = self._pass_targets(packet)
-        if shown_stamps or len(self._held) >= _MAX_HELD_PACKETS:
-            yield from self._release(shown_stamps)
+        yield from self._due(packet)
+        if len(self._held) >= _MAX_HELD_PACKETS:
+            yield from self._release()
         self._held.append(packet)
 
     def verify(self, frame: DecodedFrame) -> None:
@@ -200,25 +202,27 @@ class _Plan:
             self._held.clear()
             self._landings.add(cast(int, key.pts))
 
-    def _pass_targets(self, packet: Packet[VideoStream]) -> frozenset[float]:
-        """Pass the targets that `packet` comes after; return the stamps of the pictures shown then.
+    def _due(self, packet: Packet[VideoStream]) -> Iterator[_Wanted]:
+        """Pass the targets that `packet` comes after, and hand over what they need.
 
         No later packet is shown before its own decoding time, so that the choice is final.
         """
-        decoding_stamp = _seconds(packet, packet.dts)
-        shown = set()
-        while self._target_stamp() < decoding_stamp:
-            stamps = [_seconds(held, held.pts) for held in self._held]
-            shown.add(max((s for s in stamps if s <= self._target_stamp()), default=-math.inf))
+        held = [(_seconds(each, each.pts), each) for each in self._held]
+        shown: set[float] = set()
+        passed = -math.inf
+        while (target := self._target_stamp()) < _seconds(packet, packet.dts):
+            shown.add(max((stamp for stamp, _ in held if stamp <= target), default=-math.inf))
+            passed = target
             self._target_index += 1
-        return frozenset(shown)
+        last = max((index for index, (stamp, _) in enumerate(held) if stamp in shown), default=-1)
+        self._held = self._held[last + 1 :]
+        for stamp, each in held[: last + 1]:
+            yield _Wanted(each, stamp <= passed and stamp not in shown)
 
-    def _release(self, shown_stamps: frozenset[float]) -> Iterator[_Wanted]:
-        """Hand over the held packets; without `shown_stamps` each counts as needed."""
+    def _release(self) -> Iterator[_Wanted]:
         held, self._held = self._held, []
         for packet in held:
-            is_shown = not shown_stamps or _seconds(packet, packet.pts) in shown_stamps
-            yield _Wanted(packet, not is_shown)
+            yield _Wanted(packet, False)
 
 
 class _Targets:
@@ -334,6 +338,14 @@ def _decode(
 
 def _seconds(packet: Packet[VideoStream], stamp: int | None) -> float:
     return float((stamp or 0) * packet.time_base)
+
+
+def _stamp(frame: DecodedFrame) -> float | None:
+    """Return when `frame` is shown, in seconds on the file's clock, or None if that is unknown."""
+    stamp = frame.dts if frame.pts is None else frame.pts
+    if stamp is None or frame.time_base is None:
+        return None
+    return float(stamp * frame.time_base)
 
 
 def _shown_seconds(frame: DecodedFrame) -> float:
