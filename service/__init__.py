@@ -1,0 +1,1 @@
+"""The HTTP service and the command line: `service.app.create_app`, `service.cli`."""

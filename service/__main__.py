@@ -1,0 +1,5 @@
+"""`python -m service` is `avgzsl`."""
+
+from service.cli import app
+
+app()

@@ -1,0 +1,113 @@
+"""The command line, `avgzsl`.
+
+Nothing heavy is imported at the top: `avgzsl --help` should answer at once.
+"""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from service.version import package_version
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+app = typer.Typer(
+    name="avgzsl",
+    help="Zero-shot audio-video classification and retrieval.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"avgzsl {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="And exit.")
+    ] = False,
+) -> None:
+    """Zero-shot audio-video classification and retrieval."""
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of the library.")] = None,
+    model: Annotated[str | None, typer.Option(help="`bundled` or a checkpoint's folder.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+) -> None:
+    """Serve the HTTP API. Options come before the environment variables AVGZSL_*."""
+    from service.settings import SettingsError, load_settings  # noqa: PLC0415
+
+    options = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "model": model,
+        "device": device,
+        "log_format": log_format,
+    }
+    try:
+        settings = load_settings({k: v for k, v in options.items() if v is not None})
+    except SettingsError as error:
+        _fail(str(error))
+    with _listening_socket(settings) as listener:
+        _serve(settings, listener)
+
+
+def _serve(settings: "Settings", listener: socket.socket) -> None:
+    from service.logs import configure_logging  # noqa: PLC0415
+    from service.server import ServerFailed, run_server  # noqa: PLC0415
+
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        run_server(settings, listener, on_ready=lambda: _greet(*listener.getsockname()[:2]))
+    except ServerFailed as error:
+        _fail(str(error))
+
+
+def _listening_socket(settings: "Settings") -> socket.socket:
+    """Bind before the model is loaded: a port that is taken should be told at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        _fail(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
+            "choose another with --port or AVGZSL_PORT"
+        )
+    return listener
+
+
+def _greet(host: str, port: int) -> None:
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http://{name}:{port}"
+    typer.echo(
+        f"""
+Ready at {url} (documentation: {url}/docs). Try:
+
+  curl -F file=@samples/dog.mp4 {url}/classify
+  curl --json '{{"name": "kettle whistling"}}' {url}/classes
+  curl --json '{{"query": "a dog barking"}}' {url}/retrieve
+"""
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"avgzsl: {message}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,273 @@
+"""Every error that the service answers with: exception type -> status and stable code, one table.
+
+ServiceError
+├── UnsupportedMediaType   the body's content type is not the one that the route takes
+├── MalformedJson          the body is no JSON
+├── BodyTooLarge           the JSON body has more bytes than the limit
+├── MalformedMultipart     the body is no multipart form, or ends before its closing boundary
+├── MissingFile            the form has no part named `file`
+├── TooManyFiles           the form has more than one file
+├── FormTooLarge           the form's other fields are too many or too long
+├── TooManyLabels          there are more candidate labels than the limit
+├── NoClasses              there is no class to choose from
+├── ThumbnailNotFound      the clip has no picture to show
+├── RangeNotSatisfiable    the bytes asked for lie behind the end of the file
+├── Overloaded             the queue is full
+└── NotReady               the model does not answer
+
+`model.errors.MediaError` and `index.errors.LibraryError` are answered by the same table. An
+exception that is not in it is a fault of the service: 500, logged, its text kept from the client.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from index import errors as library_errors
+from model import errors as model_errors
+
+logger = logging.getLogger("service.errors")
+
+SHOWN_CHARACTERS = 80
+
+
+class ServiceError(Exception):
+    """Base of everything that `service` raises on purpose."""
+
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the answer's head says besides."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body's content type is not the one that the route takes."""
+
+
+class MalformedJson(ServiceError):
+    """The body cannot be read as JSON."""
+
+
+class BodyTooLarge(ServiceError):
+    """The JSON body has more bytes than the limit."""
+
+
+class MalformedMultipart(ServiceError):
+    """The body cannot be read as a multipart form."""
+
+
+class MissingFile(ServiceError):
+    """The form has no part named `file`."""
+
+
+class TooManyFiles(ServiceError):
+    """The form has more than one file."""
+
+
+class FormTooLarge(ServiceError):
+    """The form's fields besides the file are too many or too long."""
+
+
+class TooManyLabels(ServiceError):
+    """There are more candidate labels than the limit."""
+
+
+class NoClasses(ServiceError):
+    """There is no class to choose from."""
+
+
+class ThumbnailNotFound(ServiceError):
+    """The clip has no picture to show."""
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The bytes asked for lie behind the end of the file."""
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
+class Overloaded(ServiceError):
+    """The queue is full; the answer says when to come again."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
+class NotReady(ServiceError):
+    """The model does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How an exception type is told to the client."""
+
+    status: int
+    code: str
+
+
+PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
+    {
+        UnsupportedMediaType: Problem(415, "unsupported_media_type"),
+        MalformedJson: Problem(400, "malformed_json"),
+        BodyTooLarge: Problem(413, "body_too_large"),
+        MalformedMultipart: Problem(400, "malformed_multipart"),
+        MissingFile: Problem(422, "missing_file"),
+        TooManyFiles: Problem(422, "too_many_files"),
+        FormTooLarge: Problem(413, "form_too_large"),
+        TooManyLabels: Problem(422, "too_many_labels"),
+        NoClasses: Problem(409, "no_classes"),
+        ThumbnailNotFound: Problem(404, "thumbnail_not_found"),
+        RangeNotSatisfiable: Problem(416, "range_not_satisfiable"),
+        Overloaded: Problem(429, "overloaded"),
+        NotReady: Problem(503, "not_ready"),
+        RequestValidationError: Problem(422, "invalid_request"),
+        # Nobody is there to read it; the access log shows it.
+        ClientDisconnect: Problem(499, "client_disconnected"),
+        model_errors.EmptyFile: Problem(422, "empty_file"),
+        model_errors.FileTooLarge: Problem(413, "file_too_large"),
+        model_errors.UnsupportedMedia: Problem(415, "unsupported_media"),
+        model_errors.EncryptedMedia: Problem(422, "encrypted_media"),
+        model_errors.NoAudioOrVideo: Problem(422, "no_audio_or_video"),
+        model_errors.ModalityMissing: Problem(422, "modality_missing"),
+        model_errors.DurationTooLong: Problem(413, "duration_too_long"),
+        model_errors.FrameTooLarge: Problem(413, "frame_too_large"),
+        model_errors.TooManyStreams: Problem(422, "too_many_streams"),
+        model_errors.DecodeTimeout: Problem(422, "decode_timeout"),
+        library_errors.ClassExists: Problem(409, "class_exists"),
+        library_errors.ClassNotFound: Problem(404, "class_not_found"),
+        library_errors.InvalidClassName: Problem(422, "invalid_class_name"),
+        library_errors.InvalidTag: Problem(422, "invalid_tag"),
+        library_errors.ClipNotFound: Problem(404, "clip_not_found"),
+        library_errors.LibraryLocked: Problem(503, "library_locked"),
+        library_errors.ModelMismatch: Problem(409, "model_mismatch"),
+        library_errors.StorageError: Problem(507, "storage_error"),
+    }
+)
+
+HTTP_CODES: Mapping[int, str] = MappingProxyType({404: "not_found", 405: "method_not_allowed"})
+"""Codes of what the router itself refuses."""
+
+TITLES: Mapping[int, str] = MappingProxyType({499: "Client Disconnected"})
+"""Titles of statuses that are in use but in no standard."""
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the table, and every refusal of the router, as problem+json."""
+    for base in (ServiceError, model_errors.MediaError, library_errors.LibraryError):
+        app.add_exception_handler(base, _answer_known)
+    app.add_exception_handler(ClientDisconnect, _answer_known)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+
+
+def problem_response(
+    request_id: str,
+    problem: Problem,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    errors: list[dict[str, str]] | None = None,
+) -> Response:
+    """Build an `application/problem+json` response."""
+    content: dict[str, Any] = {
+        "type": f"urn:avgzsl:problem:{problem.code}",
+        "title": TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+    if errors is not None:
+        content["errors"] = errors
+    return Response(
+        # ASCII, so that a lone surrogate in an offending value cannot break the answer.
+        json.dumps(content).encode("ascii"),
+        problem.status,
+        headers=dict(headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+def shown(value: object) -> str:
+    """Return a value as it is quoted in a message: shortened, and printable whatever it holds."""
+    text = value if isinstance(value, str) else repr(value)
+    short = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+    return repr(short) if isinstance(value, str) else short
+
+
+async def _answer_known(request: Request, error: Exception) -> Response:
+    problem = next((PROBLEMS[t] for t in type(error).__mro__ if t in PROBLEMS), None)
+    if problem is None:
+        raise error
+    if problem.status >= 500:
+        logger.error("%s", error, exc_info=error, extra=_request_fields(request))
+    headers = error.headers if isinstance(error, ServiceError) else None
+    return problem_response(_request_id(request), problem, str(error), headers=headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error(e) for e in error.errors()]
+    first = f"{errors[0]['pointer'].lstrip('/') or errors[0]['in']}: {errors[0]['message']}"
+    rest = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    problem = PROBLEMS[RequestValidationError]
+    return problem_response(_request_id(request), problem, first + rest, errors=errors)
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTP_CODES.get(error.status_code, "http_error")
+    detail, headers = str(error.detail), dict(error.headers or {})
+    if error.status_code == 404:
+        detail = f"There is nothing at {shown(request.url.path)}; /docs lists what there is."
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+        detail = f"{request.method} is not possible here; use {headers['Allow']}."
+    problem = Problem(error.status_code, code)
+    return problem_response(_request_id(request), problem, detail, headers=headers)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    # The router knows the methods of the first route with this path only; there may be several.
+    allowed: set[str] = set()
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            allowed.add(method)
+    return allowed
+
+
+def _field_error(error: Mapping[str, Any]) -> dict[str, str]:
+    where, *path = error["loc"] or ("body",)
+    known = {"extra_forbidden": "is not a known name here", "missing": "is required"}
+    message = known.get(error["type"])
+    if message is None:
+        message = str(error["msg"]).removeprefix("Value error, ")
+        message += f"; got {shown(error['input'])}"
+    pointer = "".join(f"/{_escaped(part)}" for part in path)
+    return {"in": str(where), "pointer": pointer, "message": message}
+
+
+def _escaped(part: object) -> str:
+    text = str(part)[:SHOWN_CHARACTERS]
+    return text.replace("~", "~0").replace("/", "~1")
+
+
+def _request_id(request: Request) -> str:
+    return str(request.state.request_id)
+
+
+def _request_fields(request: Request) -> dict[str, Any]:
+    return {"fields": {"request_id": _request_id(request)}}

@@ -1,0 +1,55 @@
+"""Threads for slow work, with a bounded queue before them."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.errors import Overloaded
+
+T = TypeVar("T")
+
+RETRY_AFTER_SECONDS = 2
+
+
+class BoundedPool:
+    """Runs at most `threads` calls at once while at most `waiting` wait; one more is refused."""
+
+    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._places = threads + waiting
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def require_room(self) -> None:
+        """Raise Overloaded if a call made now would be refused."""
+        if self._taken >= self._places:
+            raise Overloaded(
+                f"{self._taken} requests are being worked on or waiting, which is the limit; try "
+                f"again in {RETRY_AFTER_SECONDS} seconds.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call `function` in a thread and return what it returns.
+
+        Cancelled while it waits, the call is never made; once made, it holds its place to its end.
+
+        Raises:
+            Overloaded: there is no place; the function is not called.
+        """
+        with self._lock:
+            self.require_room()
+            self._taken += 1
+        future = self._executor.submit(function)
+        future.add_done_callback(lambda _: self._leave())
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Drop the calls that wait, and wait for those being made."""
+        self._executor.shutdown(cancel_futures=True)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._taken -= 1

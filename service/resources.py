@@ -1,0 +1,140 @@
+"""What the application holds while it runs, made before the first request and closed at the end."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection, Request
+
+from index.types import NewClass
+from model.embedding import ClipEmbedder
+from model.media.limits import MediaLimits
+from service.classification import Classifier
+from service.multipart_form import FormLimits
+from service.pipeline import Pipeline
+from service.readiness import Readiness
+from service.retrieval import Retriever, modality_weights
+from service.settings import Settings
+from service.upload import UploadDirectory
+
+if TYPE_CHECKING:
+    from index.library import Library
+
+OTHER_FIELDS = 100
+"""Form fields besides the candidate labels: tags, and what a route takes once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """One of everything."""
+
+    settings: Settings
+    embedder: ClipEmbedder
+    library: "Library"
+    pipeline: Pipeline
+    classifier: Classifier
+    retriever: Retriever
+    uploads: UploadDirectory
+    readiness: Readiness
+
+
+@contextmanager
+def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterator[Resources]:
+    """Load the model, warm it up and open the library; slow, so run it in a thread.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        LibraryError: the library cannot be opened.
+    """
+    # Torch and FAISS take seconds to import; `avgzsl --help` should not wait for them.
+    from index.library import Library  # noqa: PLC0415
+
+    embedder = embedder or _load_embedder(settings)
+    embedder.warm_up()
+    library = Library.open(
+        settings.library_dir,
+        model_id=embedder.card.model_id,
+        dim=embedder.card.embedding_dim,
+        weights=modality_weights(embedder.calibration),
+        vector_store=settings.vector_store,
+        catalogue_url=settings.catalogue_url,
+    )
+    with ExitStack() as stack:
+        stack.callback(library.close)
+        _seed_vocabulary(library, embedder)
+        pipeline = Pipeline(
+            embedder,
+            _media_limits(settings),
+            decode_threads=settings.decode_threads,
+            queue_size=settings.queue_size,
+        )
+        stack.callback(pipeline.close)
+        yield _assembled(settings, embedder, library, pipeline)
+
+
+def get_resources(connection: HTTPConnection) -> Resources:
+    """Return the resources of the application that a request came to."""
+    resources: Resources = connection.app.state.resources
+    return resources
+
+
+def _request_resources(request: Request) -> Resources:
+    return get_resources(request)
+
+
+ResourcesDep = Annotated[Resources, Depends(_request_resources)]
+"""The resources, as a handler's parameter."""
+
+
+def _load_embedder(settings: Settings) -> ClipEmbedder:
+    from model.embedder import Embedder  # noqa: PLC0415
+
+    return Embedder.load(
+        settings.model,
+        device=settings.device,
+        audio_backbone=settings.audio_backbone,
+        video_backbone=settings.video_backbone,
+        text_encoder=settings.text_encoder,
+    )
+
+
+def _seed_vocabulary(library: "Library", embedder: ClipEmbedder) -> None:
+    classes = [
+        NewClass(e.name, e.vector, e.synonyms, e.description, seen=True)
+        for e in embedder.vocabulary()
+    ]
+    library.seed_classes(embedder.card.model_id, classes)
+
+
+def _media_limits(settings: Settings) -> MediaLimits:
+    return MediaLimits(
+        max_bytes=settings.max_upload_bytes,
+        max_duration_seconds=settings.max_duration_seconds,
+        max_frame_pixels=settings.max_frame_pixels,
+        max_streams=settings.max_streams,
+        decode_timeout_seconds=settings.decode_timeout_seconds,
+    )
+
+
+def _assembled(
+    settings: Settings, embedder: ClipEmbedder, library: "Library", pipeline: Pipeline
+) -> Resources:
+    form_limits = FormLimits(
+        max_file_bytes=settings.max_upload_bytes,
+        max_fields=settings.max_candidate_labels + OTHER_FIELDS,
+    )
+    return Resources(
+        settings=settings,
+        embedder=embedder,
+        library=library,
+        pipeline=pipeline,
+        classifier=Classifier(
+            pipeline, library, embedder.calibration, dim=embedder.card.embedding_dim
+        ),
+        retriever=Retriever(pipeline, library, modality_weights(embedder.calibration)),
+        # Not before the library is open: its lock tells that no other process receives files here.
+        uploads=UploadDirectory(settings.uploads_dir, form_limits),
+        readiness=Readiness(pipeline, cache_seconds=settings.readiness_cache_seconds),
+    )

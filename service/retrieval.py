@@ -1,0 +1,100 @@
+"""Which stored clips fit some words, a stored clip or a file."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from index.fusion import unit_length, weighted_mean
+from index.types import Hit, ModalityWeights, SearchFilter, SearchModality
+from model.config import Calibration
+from model.embedding import ClipEmbedding
+from model.errors import ModalityMissing
+from service.pipeline import Pipeline, Vector
+
+if TYPE_CHECKING:
+    from index.library import Library
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What every kind of search takes; `minus` are words that the results should not be like."""
+
+    modality: SearchModality
+    top_k: int
+    filter: SearchFilter | None
+    minus: tuple[str, ...]
+
+
+class Retriever:
+    """Turns what is searched by into a vector and asks the library."""
+
+    def __init__(self, pipeline: Pipeline, library: "Library", weights: ModalityWeights) -> None:
+        self._pipeline = pipeline
+        self._library = library
+        self._weights = weights
+
+    async def by_words(self, words: str, options: SearchOptions) -> list[Hit]:
+        """Search by words. Raises Overloaded."""
+        query, *minus = await self._pipeline.embed_texts([words, *options.minus])
+        return await self._search(query, options, minus=minus)
+
+    async def by_clip(self, clip_id: str, options: SearchOptions) -> list[Hit]:
+        """Search by a stored clip, which is not a result.
+
+        Raises:
+            ClipNotFound: no clip has this id.
+            ModalityMissing: the clip has not what should be compared.
+            Overloaded: too many texts wait to be embedded.
+        """
+        vector = await run_in_threadpool(self._library.clip_vector, clip_id, options.modality)
+        query = _required(vector, f"The clip {clip_id}", options.modality)
+        minus = await self._embedded(options.minus)
+        return await self._search(query, options, minus=minus, exclude=(clip_id,))
+
+    async def by_embedding(self, embedding: ClipEmbedding, options: SearchOptions) -> list[Hit]:
+        """Search by a file that was embedded. Raises ModalityMissing, Overloaded."""
+        query = _required(self._file_vector(embedding, options), "The file", options.modality)
+        minus = await self._embedded(options.minus)
+        return await self._search(query, options, minus=minus)
+
+    async def _embedded(self, texts: Sequence[str]) -> Sequence[Vector]:
+        return list(await self._pipeline.embed_texts(texts)) if texts else ()
+
+    async def _search(
+        self,
+        query: Vector,
+        options: SearchOptions,
+        *,
+        minus: Sequence[Vector],
+        exclude: Collection[str] = (),
+    ) -> list[Hit]:
+        return await run_in_threadpool(
+            self._library.search,
+            query,
+            modality=options.modality,
+            top_k=options.top_k,
+            filter=options.filter,
+            minus=minus,
+            exclude=exclude,
+        )
+
+    def _file_vector(self, embedding: ClipEmbedding, options: SearchOptions) -> Vector | None:
+        """Return the vector that the library would have of the same file stored."""
+        if options.modality != "both":
+            return embedding.audio if options.modality == "audio" else embedding.video
+        mean = weighted_mean(embedding.audio, embedding.video, self._weights)
+        return None if mean is None else unit_length(mean)
+
+
+def modality_weights(calibration: Calibration) -> ModalityWeights:
+    """Return the weights by which a clip's two modalities become one vector."""
+    return ModalityWeights(calibration.audio_weight, calibration.video_weight)
+
+
+def _required(vector: Vector | None, what: str, modality: SearchModality) -> Vector:
+    if vector is None:
+        lacks = "sound or pictures" if modality == "both" else f"usable {modality}"
+        raise ModalityMissing(f"{what} has no {lacks} to search by; try another modality or clip.")
+    return vector

@@ -1,0 +1,124 @@
+"""`/clips`: the stored clips and their files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from index.names import checked_tags
+from service import schemas, shaping
+from service.content_types import safe_content_type
+from service.documentation import multipart_body, problems
+from service.errors import ThumbnailNotFound
+from service.media_response import media_response, thumbnail_response
+from service.multipart_form import safe_filename
+from service.pipeline import new_clip
+from service.resources import ResourcesDep
+from service.routes.json_route import JsonRoute
+from service.routes.uploads import UploadDep
+
+router = APIRouter(tags=["clips"], route_class=JsonRoute)
+
+
+@router.post(
+    "/clips",
+    status_code=201,
+    summary="Store a clip",
+    openapi_extra=multipart_body(schemas.ClipForm),
+    responses=problems(400, 413, 415, 422, 429, 507),
+)
+async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Response) -> schemas.Clip:
+    """Store a clip; the next search finds it."""
+    tags = checked_tags(upload.form(schemas.ClipForm).tags)
+    embedding, thumbnail = await resources.pipeline.embed_clip_with_thumbnail(upload.path)
+    new = new_clip(
+        embedding,
+        filename=upload.filename,
+        content_type=safe_content_type(upload.content_type, upload.filename),
+        tags=tags,
+        thumbnail=thumbnail,
+    )
+    stored = await run_in_threadpool(resources.library.add_clip, new, upload.path)
+    response.headers["Location"] = f"/clips/{stored.clip_id}"
+    return shaping.clip(stored)
+
+
+@router.get("/clips", summary="List clips", responses=problems(422))
+async def list_clips(
+    query: Annotated[schemas.ClipQuery, Query()], resources: ResourcesDep
+) -> schemas.Clips:
+    """List clips, newest first."""
+    page = await run_in_threadpool(
+        resources.library.list_clips,
+        filter=shaping.search_filter(query),
+        offset=query.offset,
+        limit=query.limit,
+    )
+    items = [shaping.clip(stored) for stored in page.items]
+    return schemas.Clips(items=items, total=page.total, offset=page.offset, limit=query.limit)
+
+
+@router.get("/clips/{clip_id}", summary="Show a clip", responses=problems(404))
+async def get_clip(clip_id: str, resources: ResourcesDep) -> schemas.Clip:
+    """Show one clip."""
+    return shaping.clip(await run_in_threadpool(resources.library.get_clip, clip_id))
+
+
+@router.patch(
+    "/clips/{clip_id}",
+    summary="Change a clip",
+    responses=problems(400, 404, 413, 415, 422, 507),
+)
+async def update_clip(
+    clip_id: str, body: schemas.ClipPatch, resources: ResourcesDep
+) -> schemas.Clip:
+    """Change a clip's tags or file name, whichever is given."""
+    filename = None if body.filename is None else safe_filename(body.filename)
+    stored = await run_in_threadpool(
+        resources.library.update_clip, clip_id, tags=body.tags, filename=filename
+    )
+    return shaping.clip(stored)
+
+
+@router.delete(
+    "/clips/{clip_id}", status_code=204, summary="Remove a clip", responses=problems(404, 507)
+)
+async def remove_clip(clip_id: str, resources: ResourcesDep) -> None:
+    """Remove a clip and its files; searches stop finding it at once."""
+    await run_in_threadpool(resources.library.remove_clip, clip_id)
+
+
+@router.head("/clips/{clip_id}/media", include_in_schema=False)
+@router.get(
+    "/clips/{clip_id}/media",
+    summary="Send a clip's file",
+    response_class=Response,
+    responses={
+        200: {"description": "The file.", "content": {"application/octet-stream": {}}},
+        206: {"description": "The range of bytes that the request's `Range` asks for."},
+        304: {"description": "The file is the one of the request's `If-None-Match`."},
+        **problems(404, 416, 507),
+    },
+)
+async def get_media(clip_id: str, request: Request, resources: ResourcesDep) -> Response:
+    """Send the file as it was uploaded, whole or in part."""
+    clip = await run_in_threadpool(resources.library.get_clip, clip_id)
+    path = await run_in_threadpool(resources.library.media_path, clip_id)
+    return media_response(request, clip, path)
+
+
+@router.get(
+    "/clips/{clip_id}/thumbnail",
+    summary="Send a clip's thumbnail",
+    response_class=Response,
+    responses={200: {"description": "A picture.", "content": {"image/jpeg": {}}}, **problems(404)},
+)
+async def get_thumbnail(clip_id: str, request: Request, resources: ResourcesDep) -> Response:
+    """Send a small picture of the clip."""
+    clip = await run_in_threadpool(resources.library.get_clip, clip_id)
+    picture = await run_in_threadpool(resources.library.thumbnail, clip_id)
+    if picture is None:
+        raise ThumbnailNotFound(f"The clip {clip_id} has no pictures, so it has no thumbnail.")
+    return thumbnail_response(request, clip, picture)

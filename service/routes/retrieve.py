@@ -1,0 +1,43 @@
+"""`POST /retrieve` and `/retrieve/by-file`: which stored clips fit words, a clip or a file."""
+
+from fastapi import APIRouter
+
+from model.media.types import ModalityChoice
+from service import schemas, shaping
+from service.documentation import multipart_body, problems
+from service.resources import ResourcesDep
+from service.routes.json_route import JsonRoute
+from service.routes.uploads import UploadDep
+
+router = APIRouter(tags=["retrieve"], route_class=JsonRoute)
+
+
+@router.post(
+    "/retrieve",
+    summary="Find clips by words or by a clip",
+    responses=problems(400, 404, 413, 415, 422, 429),
+)
+async def retrieve(body: schemas.RetrieveRequest, resources: ResourcesDep) -> schemas.Results:
+    """Find the stored clips that are most like some words or a stored clip."""
+    options = shaping.search_options(body)
+    if body.clip_id is not None:
+        hits = await resources.retriever.by_clip(body.clip_id, options)
+    else:
+        assert body.query is not None, "the schema takes exactly one of the two"
+        hits = await resources.retriever.by_words(body.query, options)
+    return shaping.results(hits, model_id=resources.embedder.card.model_id)
+
+
+@router.post(
+    "/retrieve/by-file",
+    summary="Find clips by a file",
+    openapi_extra=multipart_body(schemas.RetrieveForm),
+    responses=problems(400, 413, 415, 422, 429, 507),
+)
+async def retrieve_by_file(upload: UploadDep, resources: ResourcesDep) -> schemas.Results:
+    """Find the stored clips that are most like a file, which is not stored."""
+    form = upload.form(schemas.RetrieveForm)
+    modality: ModalityChoice = "auto" if form.modality == "both" else form.modality
+    embedding = await resources.pipeline.embed_clip(upload.path, modality=modality)
+    hits = await resources.retriever.by_embedding(embedding, shaping.search_options(form))
+    return shaping.results(hits, model_id=resources.embedder.card.model_id)

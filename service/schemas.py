@@ -1,0 +1,534 @@
+"""What goes over the wire: request bodies, forms, query strings and answers.
+
+Names the service does not know are refused, so that a misspelt one is never silently ignored.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
+
+TOP_K_LIMIT = 1000
+QUERY_LIMIT = 1000
+MINUS_LIMIT = 20
+TEXTS_LIMIT = 1000
+TAGS_LIMIT = 50
+CLIP_IDS_LIMIT = 1000
+PAGE_LIMIT = 1000
+OFFSET_LIMIT = 10**9
+
+
+class Request(BaseModel):
+    """Base of everything that a client sends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+
+class Answer(BaseModel):
+    """Base of everything that a client gets."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("should hold a visible character")
+    return text.strip()
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("should lie between the years 1 and 9999, in UTC too") from error
+
+
+Words = Annotated[str, Field(min_length=1, max_length=QUERY_LIMIT), AfterValidator(_not_blank)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+ClipId = Annotated[str, Field(min_length=1, max_length=64)]
+Tags = Annotated[list[str], Field(max_length=TAGS_LIMIT)]
+TopK = Annotated[int, Field(ge=1, le=TOP_K_LIMIT, description="How many, best first.")]
+SearchModality = Annotated[
+    Literal["both", "audio", "video"],
+    Field(description="What is compared: sound, pictures, or both where a clip has both."),
+]
+
+
+# Classify
+
+
+class ClassifyForm(Request):
+    """Fields of `POST /classify` besides the file."""
+
+    candidate_labels: list[str] = Field(
+        default_factory=list,
+        description="Rank only these names and store nothing; repeat the field for each. "
+        "Without it, all enabled classes are ranked.",
+        examples=[["dog barking", "rain"]],
+    )
+    top_k: TopK = 5
+    modality: Literal["auto", "audio", "video"] = Field(
+        "auto", description="What to use; `auto` takes whatever the file has."
+    )
+    windows: bool = Field(False, description="Also rank the labels for each window of the clip.")
+
+
+class LabelByModality(Answer):
+    """Probability of a label by each modality alone; null where it was not used."""
+
+    audio: float | None
+    video: float | None
+
+
+class Label(Answer):
+    """A ranked label."""
+
+    name: str
+    score: float = Field(description="Calibrated similarity in [-1, 1]; higher is nearer.")
+    probability: float = Field(description="Share among the candidates; all together sum to 1.")
+    seen: bool = Field(description="Whether the model was trained on this class.")
+    by_modality: LabelByModality
+
+
+class ModalityUse(Answer):
+    """Whether a modality took part, and why not."""
+
+    used: bool
+    reason: str | None = None
+
+
+class Modalities(Answer):
+    """What was used of a clip."""
+
+    audio: ModalityUse
+    video: ModalityUse
+
+
+class WindowLabels(Answer):
+    """The ranking of one window, [start_seconds, end_seconds)."""
+
+    start_seconds: float
+    end_seconds: float
+    labels: list[Label]
+
+
+class Classification(Answer):
+    """Answer of `POST /classify`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "labels": [
+                    {
+                        "name": "dog barking",
+                        "score": 0.61,
+                        "probability": 0.83,
+                        "seen": False,
+                        "by_modality": {"audio": 0.79, "video": 0.86},
+                    }
+                ],
+                "unknown_probability": 0.04,
+                "modalities": {
+                    "audio": {"used": True, "reason": None},
+                    "video": {"used": True, "reason": None},
+                },
+                "duration_seconds": 4.0,
+                "windows": [],
+                "warnings": [],
+                "model_id": "3f9c0c5b",
+            }
+        }
+    )
+
+    labels: list[Label] = Field(description="Best first; empty where nothing could be used.")
+    unknown_probability: float = Field(description="Probability that no candidate is right.")
+    modalities: Modalities
+    duration_seconds: float
+    windows: list[WindowLabels] = Field(description="Empty unless asked for.")
+    warnings: list[str]
+    model_id: str
+
+
+# Retrieve
+
+
+class RetrieveFilter(Request):
+    """Which clips may be found; an absent part restricts nothing."""
+
+    tags: Tags = Field(default_factory=list, description="All of these are on the clip.")
+    class_name: str | None = Field(
+        None, alias="class", description="The class nearest to the clip is this one."
+    )
+    created_after: Moment | None = Field(
+        None, description="Stored later than this; without an offset it is taken as UTC."
+    )
+    clip_ids: list[ClipId] | None = Field(
+        None, max_length=CLIP_IDS_LIMIT, description="The clip is one of these."
+    )
+
+
+Minus = Annotated[
+    list[Words],
+    Field(max_length=MINUS_LIMIT, description="Words for what the results should not be like."),
+]
+
+
+class RetrieveRequest(Request):
+    """Body of `POST /retrieve`: exactly one of `query` and `clip_id`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "a dog barking in the rain", "minus": ["thunder"], "top_k": 5},
+                {"clip_id": "0198c7f2", "modality": "audio", "filter": {"tags": ["holiday"]}},
+            ]
+        }
+    )
+
+    query: Words | None = Field(None, description="Words to search by.")
+    clip_id: ClipId | None = Field(None, description="A stored clip to search by; not a result.")
+    minus: Minus = Field(default_factory=list)
+    top_k: TopK = 5
+    modality: SearchModality = "both"
+    filter: RetrieveFilter | None = None
+
+    @model_validator(mode="after")
+    def _one_of_query_and_clip(self) -> "RetrieveRequest":
+        if (self.query is None) == (self.clip_id is None):
+            raise ValueError("needs exactly one of query and clip_id")
+        return self
+
+
+class RetrieveForm(Request):
+    """Fields of `POST /retrieve/by-file` besides the file."""
+
+    minus: Minus = Field(default_factory=list)
+    top_k: TopK = 5
+    modality: SearchModality = "both"
+    filter: Json[RetrieveFilter] | None = Field(
+        None,
+        description="The same object as in `POST /retrieve`, as JSON text.",
+        examples=['{"tags": ["holiday"]}'],
+    )
+
+
+class Result(Answer):
+    """A clip found, with the window of it that fits best."""
+
+    clip_id: str
+    score: float
+    start_seconds: float
+    end_seconds: float
+    filename: str
+    tags: list[str]
+    media_url: str
+    thumbnail_url: str | None = Field(description="Null where the clip has no pictures.")
+
+
+class Results(Answer):
+    """Answer of `POST /retrieve`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "results": [
+                    {
+                        "clip_id": "0198c7f2",
+                        "score": 0.42,
+                        "start_seconds": 2.0,
+                        "end_seconds": 6.0,
+                        "filename": "beach.mp4",
+                        "tags": ["holiday"],
+                        "media_url": "/clips/0198c7f2/media",
+                        "thumbnail_url": "/clips/0198c7f2/thumbnail",
+                    }
+                ],
+                "model_id": "3f9c0c5b",
+            }
+        }
+    )
+
+    results: list[Result]
+    model_id: str
+
+
+# Classes
+
+
+class ClassRequest(Request):
+    """Body of `POST /classes`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "kettle whistling",
+                    "synonyms": ["boiling kettle"],
+                    "description": "A whistling tone that rises as water boils.",
+                }
+            ]
+        }
+    )
+
+    name: str = Field(description="Up to 200 characters.")
+    synonyms: list[str] = Field(default_factory=list, description="Other names; up to 50.")
+    description: str = Field("", description="Up to 2000 characters.")
+
+
+class ClassPatch(Request):
+    """Body of `PATCH /classes/{class_id}`; what is absent stays as it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"synonyms": ["tea kettle"]}, {"enabled": False}]}
+    )
+
+    name: str | None = None
+    synonyms: list[str] | None = None
+    description: str | None = None
+    enabled: bool | None = Field(None, description="Whether answers may name it.")
+
+
+class Class(Answer):
+    """A class that answers may name."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "class_id": "0198c7f3",
+                "name": "kettle whistling",
+                "synonyms": ["boiling kettle"],
+                "description": "",
+                "seen": False,
+                "enabled": True,
+                "created_at": "2026-01-31T12:00:00Z",
+            }
+        }
+    )
+
+    class_id: str
+    name: str
+    synonyms: list[str]
+    description: str
+    seen: bool = Field(description="Whether the model was trained on it.")
+    enabled: bool
+    created_at: datetime
+
+
+class PageQuery(Request):
+    """Which slice of a listing."""
+
+    offset: int = Field(0, ge=0, le=OFFSET_LIMIT, description="How many to pass over.")
+    limit: int = Field(100, ge=1, le=PAGE_LIMIT, description="How many to return at most.")
+
+
+class ClassQuery(PageQuery):
+    """Query string of `GET /classes`."""
+
+    query: str | None = Field(
+        None, max_length=QUERY_LIMIT, description="Part of a name or synonym, in any case."
+    )
+    seen: bool | None = Field(None, description="Only those the model was, or was not, trained on.")
+
+
+class Classes(Answer):
+    """Answer of `GET /classes`, in order of arrival."""
+
+    items: list[Class]
+    total: int = Field(description="How many there are in all.")
+    offset: int
+    limit: int
+
+
+# Clips
+
+
+class ClipForm(Request):
+    """Fields of `POST /clips` besides the file."""
+
+    tags: Tags = Field(
+        default_factory=list,
+        description="Repeat the field for each.",
+        examples=[["holiday", "beach"]],
+    )
+    mode: Literal["sync"] = Field("sync", description="`sync` answers once the clip is stored.")
+
+
+class ClipPatch(Request):
+    """Body of `PATCH /clips/{clip_id}`; what is absent stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tags": ["holiday"]}]})
+
+    tags: Tags | None = Field(None, description="Replaces all tags.")
+    filename: Words | None = None
+
+
+class ClipQuery(PageQuery):
+    """Query string of `GET /clips`."""
+
+    tags: Tags = Field(default_factory=list, description="All of these are on the clip; repeat.")
+    class_name: str | None = Field(
+        None, alias="class", description="The class nearest to the clip is this one."
+    )
+    created_after: Moment | None = Field(
+        None, description="Stored later than this; without an offset it is taken as UTC."
+    )
+
+
+class Clip(Answer):
+    """A stored clip."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "clip_id": "0198c7f2",
+                "filename": "beach.mp4",
+                "content_type": "video/mp4",
+                "content_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "size_bytes": 734003,
+                "duration_seconds": 4.0,
+                "modalities": {
+                    "audio": {"used": True, "reason": None},
+                    "video": {"used": True, "reason": None},
+                },
+                "tags": ["holiday"],
+                "warnings": [],
+                "segment_count": 1,
+                "created_at": "2026-01-31T12:00:00Z",
+                "media_url": "/clips/0198c7f2/media",
+                "thumbnail_url": "/clips/0198c7f2/thumbnail",
+                "model_id": "3f9c0c5b",
+            }
+        }
+    )
+
+    clip_id: str
+    filename: str
+    content_type: str
+    content_hash: str = Field(description="SHA-256 of the file, hexadecimal.")
+    size_bytes: int
+    duration_seconds: float
+    modalities: Modalities
+    tags: list[str]
+    warnings: list[str]
+    segment_count: int
+    created_at: datetime
+    media_url: str
+    thumbnail_url: str | None
+    model_id: str
+
+
+class Clips(Answer):
+    """Answer of `GET /clips`, newest first."""
+
+    items: list[Clip]
+    total: int = Field(description="How many there are in all.")
+    offset: int
+    limit: int
+
+
+# Embed
+
+
+class EmbedForm(Request):
+    """Fields of `POST /embed` besides the file."""
+
+    modality: Literal["auto", "audio", "video"] = Field(
+        "auto", description="What to use; `auto` takes whatever the file has."
+    )
+
+
+class EmbedTexts(Request):
+    """JSON body of `POST /embed`."""
+
+    texts: list[Words] = Field(
+        min_length=1, max_length=TEXTS_LIMIT, examples=[["a dog barking", "rain"]]
+    )
+
+
+class TextVectors(Answer):
+    """Answer of `POST /embed` for texts: a unit vector for each, in their order."""
+
+    vectors: list[list[float]]
+    model_id: str
+
+
+class WindowVectors(Answer):
+    """Unit vectors of one window, [start_seconds, end_seconds)."""
+
+    start_seconds: float
+    end_seconds: float
+    audio: list[float] | None
+    video: list[float] | None
+
+
+class ClipVectors(Answer):
+    """Answer of `POST /embed` for a file: unit vectors, null where a modality was not used."""
+
+    audio: list[float] | None
+    video: list[float] | None
+    windows: list[WindowVectors]
+    modalities: Modalities
+    duration_seconds: float
+    warnings: list[str]
+    model_id: str
+
+
+# Model and health
+
+
+class ModelInfo(Answer):
+    """Answer of `GET /model`."""
+
+    model_id: str
+    head: str
+    audio_backbone: str
+    video_backbone: str
+    text_encoder: str
+    embedding_dim: int
+    device: str
+    vector_store: str
+    classes: int
+    clips: int
+    segments: int
+    vectors: Mapping[str, int]
+
+
+class Health(Answer):
+    """Answer of `GET /healthz` and `GET /readyz`."""
+
+    status: Literal["alive", "ready"]
+    version: str
+
+
+class FieldError(Answer):
+    """What is wrong with one value of a request."""
+
+    where: str = Field(alias="in", description="`body`, `query` or `path`.")
+    pointer: str = Field(description="JSON pointer to the value.")
+    message: str
+
+
+class ProblemDetails(Answer):
+    """Every error, as `application/problem+json`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:avgzsl:problem:clip_not_found",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "No clip has the id '0198c7f2'; GET /clips lists them.",
+                "code": "clip_not_found",
+                "request_id": "5d1f6a0e2f0c4f0f9f0e1f7a3b6f0d11",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, the value, the limit, what to do.")
+    code: str = Field(description="Stable name of the cause.")
+    request_id: str
+    errors: list[FieldError] | None = Field(None, description="With `invalid_request` only.")

@@ -1,0 +1,82 @@
+"""Running the application under uvicorn, from start to a shutdown that lets requests finish."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from index.errors import LibraryError
+from model.errors import ModelError
+from service.app import create_app
+from service.settings import Settings
+
+
+class ServerFailed(Exception):
+    """The server could not start; the message says why."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, telling when it accepts requests."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then listen."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+class StartupGuard:
+    """Keeps the error that stopped the start, so that it is told once, without a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.error: BaseException | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection, or the application's lifespan."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, _without_traceback(send))
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve on a bound socket until a signal stops the process.
+
+    Raises:
+        ServerFailed: the model or the library could not be opened.
+    """
+    guard = StartupGuard(create_app(settings))
+    config = uvicorn.Config(
+        guard,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+    )
+    try:
+        Server(config, on_ready).run(sockets=[listener])
+    except SystemExit:
+        if isinstance(guard.error, (ModelError, LibraryError)):
+            raise ServerFailed(str(guard.error)) from guard.error
+        if guard.error is not None:
+            raise guard.error from None
+        raise
+
+
+def _without_traceback(send: Send) -> Send:
+    async def quiet(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            message = {"type": "lifespan.startup.failed"}
+        await send(message)
+
+    return quiet

@@ -1,0 +1,112 @@
+"""Every setting of the service, its default and its range: environment variables `AVGZSL_*`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "AVGZSL_"
+
+MIB = 2**20
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot be used; the message names its variable."""
+
+
+class Settings(BaseSettings):
+    """Settings of `avgzsl serve`, read from the environment; a blank value means the default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(Path("data"), description="Folder of the library and of uploads.")
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log lines that are written."
+    )
+
+    model: str = Field("bundled", description="`bundled`, or the folder of a checkpoint.")
+    device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `mps`.")
+    audio_backbone: str | None = Field(None, description="Replaces the checkpoint's backbone.")
+    video_backbone: str | None = Field(None, description="Replaces the checkpoint's backbone.")
+    text_encoder: str | None = Field(None, description="Replaces the checkpoint's text encoder.")
+
+    vector_store: str = Field("faiss", description="Where vectors are searched.")
+    catalogue_url: str | None = Field(
+        None, description="SQLAlchemy URL of the catalogue; a SQLite file in `data_dir` by default."
+    )
+
+    max_upload_bytes: int = Field(
+        512 * MIB, ge=1, le=2**40, description="Size of an uploaded file, in bytes."
+    )
+    max_json_bytes: int = Field(
+        8 * MIB, ge=1024, le=2**30, description="Size of a JSON body, in bytes."
+    )
+    max_duration_seconds: float = Field(
+        600.0, gt=0, le=86_400, description="How long a clip may play."
+    )
+    max_frame_pixels: int = Field(
+        8192 * 8192, ge=1, le=2**30, description="Width times height of a picture."
+    )
+    max_streams: int = Field(64, ge=1, le=1000, description="Streams in one container.")
+    decode_timeout_seconds: float = Field(
+        15.0, gt=0, le=3600, description="Wall-clock time that decoding one clip may take."
+    )
+    max_candidate_labels: int = Field(
+        1000, ge=1, le=100_000, description="`candidate_labels` in one request."
+    )
+    decode_threads: int = Field(
+        2, ge=1, le=256, description="Clips that are decoded and embedded at the same time."
+    )
+    queue_size: int = Field(
+        32, ge=0, le=10_000, description="Clips that may wait for a thread; one more gets 429."
+    )
+    readiness_cache_seconds: float = Field(
+        5.0, ge=0, le=3600, description="How long one answer of the readiness check is reused."
+    )
+    shutdown_timeout_seconds: int = Field(
+        30, ge=0, le=3600, description="How long requests may go on when the service stops."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blank_values(cls, values: Any) -> Any:
+        return {k: v for k, v in values.items() if not (isinstance(v, str) and not v.strip())}
+
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @property
+    def library_dir(self) -> Path:
+        """Folder that the library owns."""
+        return self.data_dir / "library"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Folder of files that are being received."""
+        return self.data_dir / "uploads"
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the environment; `overrides` (names as in `Settings`) come first.
+
+    Raises:
+        SettingsError: a value is of the wrong kind or out of range.
+    """
+    try:
+        return Settings(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explained(e) for e in error.errors())) from error
+
+
+def _explained(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else ""
+    message = str(error["msg"])
+    message = message[:1].lower() + message[1:]
+    return f"{PREFIX}{name.upper()} is {str(error['input'])[:80]!r}: {message}"
