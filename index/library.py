@@ -160,7 +160,7 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Count what is held."""
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             return LibraryStatus(
                 model_id=self._model_id,
                 vector_store=self._vector_store,
@@ -184,7 +184,7 @@ class Library:
         """
         checked = [checked_class(new, self._dim) for new in classes]
         with self._exclusive():
-            with self._catalogue.read() as reader:
+            with self._reading() as reader:
                 if reader.is_seeded(vocabulary_id):
                     return 0
             with self._catalogue.write() as writer:
@@ -257,7 +257,7 @@ class Library:
 
     def get_class(self, class_id: str) -> ClassName:
         """Return a class. Raises ClassNotFound."""
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             return class_record(reader.class_row(class_id))
 
     def list_classes(
@@ -273,7 +273,7 @@ class Library:
         Raises ValueError for a negative offset or a limit below 1.
         """
         _check_slice(offset, limit)
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             return reader.class_page(offset=offset, limit=limit, query=query, seen=seen)
 
     def label_similarities(self, queries: NDArray[np.float32]) -> LabelScores:
@@ -281,6 +281,7 @@ class Library:
 
         Raises ValueError for a wrong shape, dtype or a value not finite.
         """
+        self._refuse_closed()
         return self._labels.similarities(queries)
 
     # Clips
@@ -314,7 +315,7 @@ class Library:
 
     def get_clip(self, clip_id: str) -> Clip:
         """Return a clip. Raises ClipNotFound."""
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             return clip_record(reader.clip_row(clip_id))
 
     def list_clips(
@@ -325,7 +326,7 @@ class Library:
         Raises ValueError for a negative offset or a limit below 1.
         """
         _check_slice(offset, limit)
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             row_ids = self._matching(reader, filter or SearchFilter())
             clips = reader.clips(row_ids[offset : offset + limit])
             ordered = tuple(clips[row_id] for row_id in row_ids[offset : offset + limit])
@@ -362,7 +363,7 @@ class Library:
 
         `both` is the weighted mean of the modalities present. Raises ClipNotFound.
         """
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             row = reader.clip_row(clip_id)
             ((pair,),) = reader.clip_vectors([row.id])
         if modality == "both":
@@ -375,7 +376,7 @@ class Library:
 
         Raises ClipNotFound, StorageError where the file is gone.
         """
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             content_hash = reader.clip_row(clip_id).content_hash
         path = self._media.path(content_hash)
         if not path.is_file():
@@ -387,7 +388,7 @@ class Library:
 
     def thumbnail(self, clip_id: str) -> bytes | None:
         """Return a clip's thumbnail, None where it has none. Raises ClipNotFound, StorageError."""
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             content_hash = reader.clip_row(clip_id).thumbnail_hash
         if content_hash is None:
             return None
@@ -414,7 +415,7 @@ class Library:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {top_k}.")
         combined = self._combined(query, minus)
-        with self._catalogue.read() as reader:
+        with self._reading() as reader:
             allowed = None
             if filter is not None:
                 allowed = np.array(reader.segment_rows(self._matching(reader, filter)), np.int64)
@@ -441,14 +442,25 @@ class Library:
         combined: Vector = vectors[0] - np.float32(MINUS_WEIGHT) * vectors[1:].mean(axis=0)
         return combined
 
-    # Writing
+    # Reading and writing
+
+    def _refuse_closed(self) -> None:
+        # Another process may own the directory by now.
+        if self._closed:
+            raise StorageError(f"The library in {self._directory} is closed; open it again.")
+
+    @contextmanager
+    def _reading(self) -> Iterator[CatalogueReader]:
+        """Read the catalogue at one moment. Raises StorageError."""
+        self._refuse_closed()
+        with self._catalogue.read() as reader:
+            yield reader
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Be the one writer. Raises StorageError once the library is closed."""
+        """Be the one writer. Raises StorageError."""
         with self._writer:
-            if self._closed:
-                raise StorageError(f"The library in {self._directory} is closed; open it again.")
+            self._refuse_closed()
             yield
 
     def _record_clip(

@@ -1,0 +1,72 @@
+"""Small libraries and what goes into them, alike in every test."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from index.library import Library
+from index.types import ModalityRecord, NewClass, NewClip, Segment, Vector
+
+DIM = 8
+MODEL = "model-a"
+
+open_library = partial(Library.open, model_id=MODEL, dim=DIM)
+
+
+def unit(seed: int, dim: int = DIM) -> Vector:
+    """Return a vector (dim,) of length 1 that depends on the seed only."""
+    vector = np.random.default_rng(seed).standard_normal(dim)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def axis(number: int, dim: int = DIM) -> Vector:
+    """Return the unit vector (dim,) along an axis."""
+    return np.eye(dim, dtype=np.float32)[number]
+
+
+def new_class(name: str, vector: Vector | None = None, **options: object) -> NewClass:
+    return NewClass(name, unit(abs(hash(name)) % 2**32) if vector is None else vector, **options)  # type: ignore[arg-type]
+
+
+def new_clip(
+    audio: Vector | None = None,
+    video: Vector | None = None,
+    *,
+    segments: tuple[Segment, ...] | None = None,
+    tags: tuple[str, ...] = (),
+    thumbnail: bytes | None = None,
+    filename: str = "clip.mp4",
+) -> NewClip:
+    """Return a clip of one window that has the clip's own vectors, unless told otherwise."""
+    return NewClip(
+        filename=filename,
+        content_type="video/mp4",
+        duration_seconds=2.0,
+        segments=(Segment(0.0, 2.0, audio, video),) if segments is None else segments,
+        audio=audio,
+        video=video,
+        modalities={
+            "audio": ModalityRecord(audio is not None),
+            "video": ModalityRecord(video is not None, None if video is not None else "no video"),
+        },
+        tags=tags,
+        thumbnail=thumbnail,
+    )
+
+
+def media_file(directory: Path, content: bytes = b"media") -> Path:
+    """Write a file as it comes from an upload."""
+    path = directory / "upload.mp4"
+    path.write_bytes(content)
+    return path
+
+
+def stored_files(directory: Path) -> set[str]:
+    """Return the relative paths of the library's media and thumbnail files."""
+    return {
+        str(path.relative_to(directory))
+        for part in ("media", "thumbnails")
+        for path in (directory / part).rglob("*")
+        if path.is_file()
+    }

@@ -1,0 +1,235 @@
+"""Clips: stored, listed, changed, removed."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.errors import ClipNotFound, InvalidTag, StorageError
+from index.library import Library
+from index.types import ModalityRecord, ModalityWeights, SearchFilter, Segment
+from tests.index.builders import (
+    axis,
+    media_file,
+    new_class,
+    new_clip,
+    open_library,
+    stored_files,
+    unit,
+)
+
+Reopen = Callable[[], Library]
+Restarted = Iterator[Library]
+
+
+def test_a_stored_clip_is_given_back_after_a_restart(
+    library: Library, upload: Path, before_and_after_restart: Restarted
+) -> None:
+    before = datetime.now(UTC)
+    clip = library.add_clip(
+        new_clip(unit(1), None, tags=("b", "a", "b"), thumbnail=b"jpeg", filename="é.mp4"), upload
+    )
+    assert before <= clip.created_at <= datetime.now(UTC)
+    assert clip.content_hash == hashlib.sha256(b"media").hexdigest()
+    assert (clip.size_bytes, clip.tags, clip.segment_count) == (5, ("b", "a"), 1)
+    assert clip.modalities["video"] == ModalityRecord(False, "no video")
+    for now in before_and_after_restart:
+        assert now.get_clip(clip.clip_id) == clip
+        assert now.media_path(clip.clip_id).read_bytes() == b"media"
+        assert now.thumbnail(clip.clip_id) == b"jpeg"
+        assert now.search(unit(1))[0].clip == clip
+
+
+def test_the_callers_file_is_copied_not_moved(library: Library, upload: Path) -> None:
+    clip = library.add_clip(new_clip(unit(1)), upload)
+    upload.write_bytes(b"overwritten")
+    assert library.media_path(clip.clip_id).read_bytes() == b"media"
+
+
+def test_two_clips_of_one_content_share_a_file_until_the_last_goes(
+    library: Library, upload: Path, directory: Path
+) -> None:
+    first = library.add_clip(new_clip(unit(1), thumbnail=b"jpeg"), upload)
+    second = library.add_clip(new_clip(unit(2), thumbnail=b"jpeg"), upload)
+    assert first.clip_id != second.clip_id
+    assert len(stored_files(directory)) == 2
+    library.remove_clip(first.clip_id)
+    assert library.media_path(second.clip_id).read_bytes() == b"media"
+    library.remove_clip(second.clip_id)
+    assert stored_files(directory) == set()
+
+
+def test_a_removed_clip_is_gone_everywhere(
+    library: Library, upload: Path, before_and_after_restart: Restarted
+) -> None:
+    clip = library.add_clip(new_clip(unit(1), unit(2), tags=("a",)), upload)
+    library.remove_clip(clip.clip_id)
+    for now in before_and_after_restart:
+        assert now.list_clips().total == 0
+        assert now.search(unit(1)) == []
+        assert set(now.status().vectors.values()) == {0}
+        assert now.status().segments == 0
+        for call in (now.get_clip, now.remove_clip, now.update_clip, now.media_path):
+            with pytest.raises(ClipNotFound, match=clip.clip_id):
+                call(clip.clip_id)
+        with pytest.raises(ClipNotFound):
+            now.clip_vector(clip.clip_id)
+        with pytest.raises(ClipNotFound):
+            now.thumbnail(clip.clip_id)
+
+
+def test_a_clip_without_thumbnail_has_none(library: Library, upload: Path) -> None:
+    clip = library.add_clip(new_clip(unit(1)), upload)
+    assert not clip.has_thumbnail
+    assert library.thumbnail(clip.clip_id) is None
+
+
+def test_a_lost_media_file_is_reported_not_hidden(library: Library, upload: Path) -> None:
+    clip = library.add_clip(new_clip(unit(1), thumbnail=b"jpeg"), upload)
+    library.media_path(clip.clip_id).unlink()
+    with pytest.raises(StorageError, match="restore it from a backup"):
+        library.media_path(clip.clip_id)
+
+
+def test_clips_are_listed_newest_first_by_page(library: Library, upload: Path) -> None:
+    added = [library.add_clip(new_clip(unit(n)), upload) for n in range(5)]
+    page = library.list_clips(offset=1, limit=2)
+    assert page.items == (added[3], added[2])
+    assert (page.total, page.offset) == (5, 1)
+    assert library.list_clips(offset=99).items == ()
+    assert library.list_clips(offset=10**30, limit=10**30).total == 5
+
+
+def test_clips_are_filtered_by_tags_time_and_id(library: Library, upload: Path) -> None:
+    one = library.add_clip(new_clip(unit(1), tags=("x", "y")), upload)
+    two = library.add_clip(new_clip(unit(2), tags=("x",)), upload)
+
+    def found(**parts: object) -> list[str]:
+        page = library.list_clips(filter=SearchFilter(**parts))  # type: ignore[arg-type]
+        return [clip.clip_id for clip in page.items]
+
+    assert found() == [two.clip_id, one.clip_id]
+    assert found(tags=("x",)) == [two.clip_id, one.clip_id]
+    assert found(tags=("x", "y")) == [one.clip_id]
+    assert found(tags=("X",)) == []
+    assert found(created_after=one.created_at) == [two.clip_id]
+    assert found(created_after=two.created_at) == []
+    assert found(created_after=one.created_at - timedelta(microseconds=1))[-1] == one.clip_id
+    assert found(clip_ids=(one.clip_id, "nobody", one.clip_id)) == [one.clip_id]
+    assert found(clip_ids=()) == []
+    assert found(clip_ids=tuple(map(str, range(40_000)))) == []
+    assert found(clip_ids=(two.clip_id,), tags=("y",)) == []
+
+
+def test_the_class_filter_follows_the_classes_of_the_moment(library: Library, upload: Path) -> None:
+    low = library.add_clip(new_clip(axis(0), axis(1)), upload)
+    library.add_clip(new_clip(), upload)
+
+    def of(name: str) -> list[str]:
+        page = library.list_clips(filter=SearchFilter(class_name=name))
+        return [clip.clip_id for clip in page.items]
+
+    assert of("dog") == []
+    library.add_class(new_class("dog", axis(2)))
+    assert of("DOG ") == [low.clip_id]
+    cat = library.add_class(new_class("cat", axis(1)))
+    assert (of("dog"), of("cat")) == ([], [low.clip_id])
+    library.update_class(cat.class_id, enabled=False)
+    assert (of("dog"), of("cat")) == ([low.clip_id], [])
+
+
+def test_tags_and_filename_can_be_changed(library: Library, upload: Path, reopened: Reopen) -> None:
+    clip = library.add_clip(new_clip(unit(1), tags=("a", "b")), upload)
+    changed = library.update_clip(clip.clip_id, tags=["c", "b"], filename="new.mp4")
+    assert (changed.tags, changed.filename) == (("c", "b"), "new.mp4")
+    assert library.update_clip(clip.clip_id) == changed
+    assert reopened().get_clip(clip.clip_id) == changed
+    assert reopened().update_clip(clip.clip_id, tags=()).tags == ()
+
+
+@pytest.mark.parametrize("tag", ["", " ", "x" * 101, "a\x00", "\udfff"])
+def test_an_unfit_tag_is_refused_and_nothing_is_stored(
+    library: Library, upload: Path, directory: Path, tag: str
+) -> None:
+    with pytest.raises(InvalidTag, match="The tag"):
+        library.add_clip(new_clip(unit(1), tags=("fine", tag)), upload)
+    assert stored_files(directory) == set()
+    clip = library.add_clip(new_clip(unit(1), tags=("fine",)), upload)
+    with pytest.raises(InvalidTag):
+        library.update_clip(clip.clip_id, tags=[tag])
+    assert library.get_clip(clip.clip_id).tags == ("fine",)
+
+
+def test_a_wild_filename_is_shown_harmlessly(library: Library, upload: Path) -> None:
+    for wild, shown in {
+        "a\x00\ud800.mp4": "a__.mp4",
+        "  ": "",
+        "x" * 500 + ".mp4": "x" * 251 + ".mp4",
+        "../../etc/passwd": "../../etc/passwd",
+    }.items():
+        assert library.add_clip(new_clip(unit(1), filename=wild), upload).filename == shown
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        new_clip(unit(1, 9)),
+        new_clip(unit(1) * 1.1),
+        new_clip(unit(1), segments=(Segment(0, 1, unit(1), unit(1, 9)),)),
+        new_clip(unit(1), segments=(Segment(1, 1, unit(1), None),)),
+        new_clip(unit(1), segments=(Segment(-1, 1, unit(1), None),)),
+        new_clip(unit(1), segments=(Segment(0, float("nan"), unit(1), None),)),
+    ],
+)
+def test_a_bad_vector_or_window_is_refused_and_nothing_is_stored(
+    library: Library, upload: Path, directory: Path, clip: object
+) -> None:
+    with pytest.raises(ValueError, match="got"):
+        library.add_clip(clip, upload)  # type: ignore[arg-type]
+    assert stored_files(directory) == set()
+    assert library.list_clips().total == 0
+
+
+def test_a_missing_upload_is_a_storage_error(library: Library, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        library.add_clip(new_clip(unit(1)), tmp_path / "absent")
+
+
+def test_a_clip_without_segments_or_vectors_is_kept_but_not_found(
+    library: Library, upload: Path, before_and_after_restart: Restarted
+) -> None:
+    bare = library.add_clip(new_clip(segments=()), upload)
+    silent = library.add_clip(new_clip(segments=(Segment(0, 1, None, None),)), upload)
+    for now in before_and_after_restart:
+        assert (bare.segment_count, silent.segment_count) == (0, 1)
+        assert now.list_clips().items == (silent, bare)
+        assert now.search(unit(1)) == []
+        assert now.clip_vector(silent.clip_id) is None
+
+
+def test_clip_vectors_have_unit_length_and_weigh_the_modalities(
+    directory: Path, upload: Path
+) -> None:
+    with open_library(directory, weights=ModalityWeights(audio=3, video=1)) as library:
+        clip = library.add_clip(new_clip(axis(0), axis(1)), upload)
+        deaf = library.add_clip(new_clip(None, axis(1)), upload)
+        opposed = library.add_clip(new_clip(axis(0), -axis(0)), upload)
+        expected = np.array([3, 1, 0, 0, 0, 0, 0, 0]) / np.sqrt(10)
+        np.testing.assert_allclose(library.clip_vector(clip.clip_id), expected, atol=1e-6)
+        assert np.array_equal(library.clip_vector(clip.clip_id, "audio"), axis(0))
+        assert np.array_equal(library.clip_vector(clip.clip_id, "video"), axis(1))
+        assert library.clip_vector(deaf.clip_id, "audio") is None
+        assert np.array_equal(library.clip_vector(deaf.clip_id), axis(1))
+        assert library.clip_vector(opposed.clip_id) is not None
+    with open_library(directory) as library:
+        assert library.clip_vector(opposed.clip_id) is None
+
+
+def test_large_media_is_copied_whole(library: Library, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (3 * 4096 + 1)
+    clip = library.add_clip(new_clip(unit(1)), media_file(tmp_path, content))
+    assert clip.size_bytes == len(content)
+    assert library.media_path(clip.clip_id).read_bytes() == content
