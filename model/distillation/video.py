@@ -10,6 +10,7 @@ backbone, `video.json` and `video.safetensors`, which is replaced whole at every
 import argparse
 import io
 import math
+import sys
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from model.backbones.compact_video import CompactVideo, CompactVideoConfig, CompactVideoNetwork
 from model.distillation.mobilenet import CLASS_COUNT, EMBEDDING_DIM, MobileNetTeacher
@@ -162,7 +163,7 @@ class Recipe:
     ema_decay: float = 0.999
     copies: tuple[int, int, int] = (1, 3, 2)
     teacher_weight: tuple[float, float, float] = (0.5, 1.0, 1.0)
-    sizes: tuple[tuple[float, int], ...] = ((0.0, 64), (0.4, 96), (0.83, 128))
+    sizes: tuple[tuple[float, int], ...] = ((0.0, 64), (0.5, 96), (0.88, 128))
     seed: int = 0
 
     def size(self, progress: float) -> int:
@@ -505,7 +506,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trainer = Trainer(pictures, targets, Recipe(), CompactVideoConfig())
     if options.resume:
         trainer.resume(options.out / "state.pt")
-    tqdm.write(f"teacher: {evaluate_teacher(pictures, targets)}")
+    _log(f"teacher: {evaluate_teacher(pictures, targets)}")
     fit(trainer, pictures, targets, budget_seconds=60 * options.minutes, out=options.out)
 
 
@@ -533,15 +534,18 @@ def fit(
                 trainer.backbone().save(out)
             if trainer.elapsed_seconds >= validation_due:
                 validation_due += VALIDATION_SECONDS
-                tqdm.write(
-                    f"step {trainer.steps}: {evaluate(trainer.backbone(), pictures, targets)}"
-                )
+                _log(f"step {trainer.steps}: {evaluate(trainer.backbone(), pictures, targets)}")
     trainer.save(out / "state.pt")
     trainer.backbone().save(out)
     # What is measured is what is stored: the weights as read back from float16.
     final = evaluate(CompactVideo.load(out), pictures, targets)
-    tqdm.write(f"step {trainer.steps}, the end: {final}")
+    _log(f"step {trainer.steps}, the end: {final}")
     return final
+
+
+def _log(line: str) -> None:
+    """Write a line above the progress bar; to the same stream, so a log file shows it at once."""
+    tqdm.write(line, file=sys.stderr)
 
 
 if __name__ == "__main__":
