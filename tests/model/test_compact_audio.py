@@ -1,0 +1,325 @@
+"""The compact audio backbone, its files, and the mixtures and losses it is trained with."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.backbones.compact_audio import (
+    CompactAudio,
+    CompactAudioConfig,
+    CompactAudioNetwork,
+    LogMel,
+)
+from model.distillation.audio import (
+    AUDIOSET_NAMES,
+    Clip,
+    Mixer,
+    TeacherStatistics,
+    distillation_losses,
+    learning_rate,
+    list_recordings,
+    load_clips,
+    mean_class_accuracy,
+)
+from model.distillation.mn04 import read_class_names
+from model.errors import CheckpointError, ConfigError
+
+ROOT = Path(__file__).parents[2]
+BUNDLED = ROOT / "model" / "bundled"
+DATA = ROOT / ".." / "shared" / "data"
+needs_weights = pytest.mark.skipif(
+    not (BUNDLED / "audio.safetensors").is_file(),
+    reason="model/bundled/audio.safetensors is absent",
+)
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is absent")
+
+SMALL = CompactAudioConfig(
+    window_seconds=0.5, stem_channels=(4, 8), blocks=((16, 8, 3, 2), (16, 8, 5, 1)), dim=24
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def backbone() -> CompactAudio:
+    torch.manual_seed(0)
+    return CompactAudio(SMALL, CompactAudioNetwork(SMALL))
+
+
+def sounds(count: int, length: int = SMALL.window_samples) -> torch.Tensor:
+    return 0.1 * torch.randn(count, length, generator=torch.Generator().manual_seed(1))
+
+
+# --- preparing and embedding ---------------------------------------------------------------------
+
+
+def test_a_short_window_is_padded_with_silence_at_its_end(backbone: CompactAudio) -> None:
+    prepared = backbone.prepare(np.ones(100, dtype=np.float32))
+    assert prepared.shape == (16_000,)
+    assert prepared.dtype == np.float32
+    assert prepared[:100].all()
+    assert not prepared[100:].any()
+
+
+def test_a_long_window_is_cut_at_its_end(backbone: CompactAudio) -> None:
+    waveform = np.arange(20_000, dtype=np.float32)
+    np.testing.assert_array_equal(backbone.prepare(waveform), waveform[:16_000])
+
+
+def test_an_empty_window_is_silence(backbone: CompactAudio) -> None:
+    assert not backbone.prepare(np.zeros(0, dtype=np.float32)).any()
+
+
+def test_preparing_leaves_the_callers_array_alone(backbone: CompactAudio) -> None:
+    waveform = np.ones(16_000, dtype=np.float32)
+    backbone.prepare(waveform)[:] = 0
+    assert waveform.all()
+
+
+def test_features_are_finite_rows_of_the_declared_length(backbone: CompactAudio) -> None:
+    features = backbone.features(sounds(3))
+    assert features.shape == (3, backbone.dim)
+    assert features.dtype == torch.float32
+    assert not features.requires_grad
+    assert torch.isfinite(features).all()
+
+
+def test_silence_and_full_scale_have_finite_features(backbone: CompactAudio) -> None:
+    extremes = torch.stack([torch.zeros(16_000), torch.ones(16_000), sounds(1)[0].sign()])
+    assert torch.isfinite(backbone.features(extremes)).all()
+
+
+def test_a_window_embeds_the_same_alone_and_in_a_batch(backbone: CompactAudio) -> None:
+    batch = sounds(4)
+    alone = torch.cat([backbone.features(row[None]) for row in batch])
+    torch.testing.assert_close(backbone.features(batch), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_are_logits_over_the_classes(backbone: CompactAudio) -> None:
+    scores = backbone.scores(sounds(2))
+    assert scores.shape == (2, 527)
+    expected = backbone.network.head(backbone.features(sounds(2)))
+    torch.testing.assert_close(scores, expected)
+
+
+def test_log_mel_equals_the_slow_definition() -> None:
+    waveform = sounds(1, 4000)[0].double().numpy()
+    emphasised = waveform[1:] - 0.97 * waveform[:-1]
+    padded = np.pad(emphasised, 512, mode="reflect")
+    window = np.zeros(1024)
+    window[112:912] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(800) / 799)
+    top = 1127 * np.log(1 + 15_000 / 700)
+    edges = np.linspace(0, top, 130)
+    mel = 1127 * np.log(1 + np.arange(512) * 31.25 / 700)
+    expected = np.zeros((128, 1 + emphasised.size // 320))
+    for frame in range(expected.shape[1]):
+        spectrum = np.fft.rfft(padded[frame * 320 : frame * 320 + 1024] * window)[:512]
+        for band in range(128):
+            left, centre, right = edges[band : band + 3]
+            weights = np.minimum((mel - left) / (centre - left), (right - mel) / (right - centre))
+            power = np.sum(weights.clip(0) * np.abs(spectrum) ** 2)
+            expected[band, frame] = (np.log(power + 1e-5) + 4.5) / 5
+    computed = LogMel(CompactAudioConfig())(torch.from_numpy(waveform).float()[None])[0, 0]
+    np.testing.assert_allclose(computed.numpy(), expected, atol=2e-4)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_saved_backbone_loads_with_the_same_features(
+    backbone: CompactAudio, tmp_path: Path
+) -> None:
+    backbone.save(tmp_path)
+    loaded = CompactAudio.load(tmp_path)
+    assert loaded.config == SMALL
+    torch.testing.assert_close(loaded.features(sounds(2)), backbone.features(sounds(2)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audio.json", "audio.safetensors"]
+
+
+def test_an_unknown_key_is_refused_by_name(backbone: CompactAudio, tmp_path: Path) -> None:
+    backbone.save(tmp_path)
+    values = json.loads((tmp_path / "audio.json").read_text())
+    (tmp_path / "audio.json").write_text(json.dumps(values | {"hop": 160}))
+    with pytest.raises(ConfigError, match="hop"):
+        CompactAudio.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"window_seconds": 0},
+        {"window_seconds": "4"},
+        {"mel_bands": 64.5},
+        {"max_frequency": 20_000.0},
+        {"frame_length": 2048},
+        {"stem_channels": 8},
+        {"stem_channels": [8]},
+        {"blocks": [72, 40]},
+        {"blocks": [[72, 40, 5]]},
+        {"dim": True},
+    ],
+)
+def test_a_value_out_of_range_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(values))):
+        CompactAudioConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["audio.json", "audio.safetensors"])
+def test_a_missing_file_is_named(backbone: CompactAudio, tmp_path: Path, name: str) -> None:
+    backbone.save(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        CompactAudio.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["audio.json", "audio.safetensors"])
+def test_a_truncated_file_is_named(backbone: CompactAudio, tmp_path: Path, name: str) -> None:
+    backbone.save(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=name):
+        CompactAudio.load(tmp_path)
+
+
+def test_a_configuration_that_is_no_object_is_refused(
+    backbone: CompactAudio, tmp_path: Path
+) -> None:
+    backbone.save(tmp_path)
+    (tmp_path / "audio.json").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"audio\.json"):
+        CompactAudio.load(tmp_path)
+
+
+def test_weights_of_other_sizes_are_refused(backbone: CompactAudio, tmp_path: Path) -> None:
+    backbone.save(tmp_path)
+    other = replace(SMALL, dim=32)
+    CompactAudio(other, CompactAudioNetwork(other)).save(tmp_path / "other")
+    (tmp_path / "other" / "audio.json").replace(tmp_path / "audio.json")
+    with pytest.raises(CheckpointError, match="does not fit"):
+        CompactAudio.load(tmp_path)
+
+
+# --- the bundled weights -------------------------------------------------------------------------
+
+
+@needs_weights
+def test_the_bundled_backbone_is_small_and_hears_four_seconds() -> None:
+    bundled = CompactAudio.load(BUNDLED)
+    assert (BUNDLED / "audio.safetensors").stat().st_size < 8_000_000
+    assert (bundled.name, bundled.sample_rate, bundled.dim) == ("compact-audio", 32_000, 384)
+    prepared = bundled.prepare(sounds(1, 50_000)[0].numpy())
+    assert prepared.shape == (128_000,)
+    assert torch.isfinite(bundled.features(torch.from_numpy(prepared)[None])).all()
+
+
+@needs_weights
+@needs_data
+def test_the_bundled_backbone_names_clips_of_a_fold_it_never_heard() -> None:
+    bundled = CompactAudio.load(BUNDLED)
+    names = read_class_names(DATA / "teachers" / "mn04_class_labels.csv")
+    classes = AUDIOSET_NAMES["esc10"]
+    columns = {label: [names.index(name) for name in classes[label]] for label in classes}
+    scores, labels = [], []
+    for clip in held_out_clips_of_esc10(per_class=2):
+        waveform = bundled.prepare(clip.samples.astype(np.float32) / 32768)
+        scores.append(bundled.scores(torch.from_numpy(waveform)[None])[0].numpy())
+        labels.append(clip.label)
+    # A ninth is chance.
+    assert mean_class_accuracy(np.stack(scores), np.array(labels), columns) >= 0.5
+
+
+def held_out_clips_of_esc10(per_class: int) -> Iterator[Clip]:
+    from model.distillation.audio import decode_mono
+
+    seen: dict[str, int] = {}
+    for group, label, held_out, path in list_recordings(DATA):
+        if group == "esc10" and held_out and seen.get(label, 0) < per_class:
+            seen[label] = seen.get(label, 0) + 1
+            yield Clip(group, label, held_out, decode_mono(path))
+
+
+# --- clips, mixtures, losses ---------------------------------------------------------------------
+
+
+@needs_data
+def test_the_fourth_fold_and_the_agreed_shares_are_held_out() -> None:
+    recordings = list_recordings(DATA)
+    esc10 = [
+        (held_out, path.name[0]) for group, _, held_out, path in recordings if group == "esc10"
+    ]
+    assert {fold for held_out, fold in esc10 if held_out} == {"4"}
+    assert "4" not in {fold for held_out, fold in esc10 if not held_out}
+    animals = [held_out for group, _, held_out, _ in recordings if group == "animals"]
+    assert np.mean(animals) == pytest.approx(0.2, abs=0.02)
+    berklee = [held_out for group, _, held_out, _ in recordings if group == "berklee"]
+    assert np.mean(berklee) == pytest.approx(0.05, abs=0.01)
+
+
+def test_clips_come_back_from_the_cache_unchanged(tmp_path: Path) -> None:
+    write_recordings(tmp_path)
+    decoded = load_clips(tmp_path, tmp_path / "clips.npz")
+    cached = load_clips(tmp_path, tmp_path / "clips.npz")
+    assert [clip.samples.size for clip in decoded] == [32_000, 16_000]
+    for first, second in zip(decoded, cached, strict=True):
+        assert (first.group, first.label, first.held_out) == (
+            second.group,
+            second.label,
+            second.held_out,
+        )
+        np.testing.assert_array_equal(first.samples, second.samples)
+
+
+def write_recordings(data: Path) -> None:
+    import wave
+
+    (data / "animals").mkdir()
+    (data / "speech_digits").mkdir()
+    for name, frames in (("0.wav", 8000), ("1.wav", 4000)):
+        with wave.open(str(data / "speech_digits" / name), "wb") as file:
+            file.setparams((1, 2, 8000, frames, "NONE", ""))
+            file.writeframes((np.sin(np.arange(frames)) * 9000).astype("<i2").tobytes())
+
+
+def test_mixtures_are_finite_windows_within_full_scale() -> None:
+    rng = np.random.default_rng(0)
+    clips = [
+        Clip(group, "", False, rng.integers(-9000, 9000, size, dtype=np.int16))
+        for group in ("berklee", "esc10", "animals", "speech_digits")
+        for size in (2, 500, 40_000)
+    ]
+    mixer = Mixer(clips, 16_000, seed=3)
+    for _ in range(150):
+        mixture = mixer.draw()
+        assert mixture.shape == (16_000,)
+        assert mixture.dtype == np.float32
+        assert np.abs(mixture).max() <= 1.0
+
+
+def test_a_student_that_answers_as_its_teacher_has_no_loss() -> None:
+    generator = torch.Generator().manual_seed(2)
+    answers = (torch.randn(4, 384, generator=generator), torch.randn(4, 527, generator=generator))
+    statistics = TeacherStatistics(torch.zeros(527), torch.ones(527), torch.ones(384))
+    same = distillation_losses(answers, answers, statistics)
+    other = distillation_losses((answers[0] + 1, answers[1].flip(0)), answers, statistics)
+    for name in same:
+        assert float(same[name]) == pytest.approx(0.0, abs=1e-5)
+        assert float(other[name]) > 0.1
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+    rates = [learning_rate(progress, 1.0) for progress in np.linspace(0, 1, 101)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) == 4
+    assert rates[-1] == pytest.approx(0.01)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
