@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -62,6 +63,7 @@ class Base(DeclarativeBase):
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy declares it without ClassVar
         str: Text(),
+        float: Double(),
         datetime: UtcTime(),
         Vector: VectorBlob(),
         list[str]: JSON(),

@@ -49,13 +49,15 @@ class VectorCache:
         return store
 
     def save(self, stores: Iterable[VectorStore], *, generation: int) -> None:
-        """Save stores. A failure is logged: the next `open` will rebuild."""
-        try:
-            make_directory(self._directory)
-            for store in stores:
+        """Save stores. One that cannot be saved is logged; the next `open` will rebuild it."""
+        for store in stores:
+            try:
+                make_directory(self._directory)
                 store.save(self._path(store.name), generation=generation)
-        except OSError as error:
-            logger.warning("The vectors were not saved and will be rebuilt: %s", error)
+            except OSError as error:
+                logger.warning(
+                    "The %r vectors were not saved and will be rebuilt: %s", store.name, error
+                )
 
     def clear(self) -> None:
         """Forget what is saved.

@@ -1,5 +1,6 @@
 """Small libraries and what goes into them, alike in every test."""
 
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -17,16 +18,21 @@ open_library = partial(Library.open, model_id=MODEL, dim=DIM)
 def unit(seed: int, dim: int = DIM) -> Vector:
     """Return a vector (dim,) of length 1 that depends on the seed only."""
     vector = np.random.default_rng(seed).standard_normal(dim)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    unit_vector: Vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit_vector
 
 
 def axis(number: int, dim: int = DIM) -> Vector:
     """Return the unit vector (dim,) along an axis."""
-    return np.eye(dim, dtype=np.float32)[number]
+    vector = np.zeros(dim, np.float32)
+    vector[number] = 1
+    return vector
 
 
 def new_class(name: str, vector: Vector | None = None, **options: object) -> NewClass:
-    return NewClass(name, unit(abs(hash(name)) % 2**32) if vector is None else vector, **options)  # type: ignore[arg-type]
+    """Return a class whose vector depends on its name, unless told otherwise."""
+    seed = zlib.crc32(name.encode("utf-8", "replace"))
+    return NewClass(name, unit(seed) if vector is None else vector, **options)  # type: ignore[arg-type]
 
 
 def new_clip(

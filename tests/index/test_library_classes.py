@@ -8,7 +8,7 @@ import pytest
 
 from index.errors import ClassExists, ClassNotFound, InvalidClassName
 from index.library import Library
-from index.types import NewClass
+from index.types import NewClass, Vector
 from tests.index.builders import DIM, axis, new_class, open_library, unit
 
 Reopen = Callable[[], Library]
@@ -53,7 +53,8 @@ def test_a_similarity_never_exceeds_one(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    "spelling", ["dog barking", "DOG Barking", "  dog \u00a0 barking ", "\uff44\uff4f\uff47 barking"]
+    "spelling",
+    ["dog barking", "DOG Barking", "  dog \u00a0 barking ", "\uff44\uff4f\uff47 barking"],
 )
 def test_a_name_is_taken_in_every_spelling(library: Library, spelling: str) -> None:
     library.add_class(new_class("Dog barking"))
@@ -117,7 +118,7 @@ def test_an_unfit_description_is_refused(library: Library) -> None:
     "vector",
     [unit(0, DIM + 1), unit(0) * 2, unit(0).astype(np.float64), np.full(DIM, np.nan, np.float32)],
 )
-def test_a_vector_of_the_wrong_kind_is_refused(library: Library, vector: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_a_vector_of_the_wrong_kind_is_refused(library: Library, vector: Vector) -> None:
     with pytest.raises(ValueError, match="got"):
         library.add_class(new_class("x", vector))
     assert scored_names(library) == ()

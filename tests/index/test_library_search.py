@@ -3,16 +3,17 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from index.library import Library
-from index.types import ModalityWeights, SearchFilter, SearchModality, Segment
+from index.types import ModalityWeights, SearchFilter, SearchModality, Segment, Vector
 from tests.index.builders import axis, new_class, new_clip, open_library, unit
 
 
-def windows(*vectors: np.ndarray) -> tuple[Segment, ...]:  # type: ignore[type-arg]
+def windows(*vectors: Vector) -> tuple[Segment, ...]:
     return tuple(Segment(n, n + 1, vector, None) for n, vector in enumerate(vectors))
 
 
@@ -73,16 +74,17 @@ def test_search_ranks_clips_as_brute_force_does(
             )
 
 
-def _similarity(query, audio, video, modality):  # type: ignore[no-untyped-def]
-    by_modality = {
-        "audio": None if audio is None else float(query @ audio),
-        "video": None if video is None else float(query @ video),
-    }
-    if modality != "both":
-        return by_modality[modality]
-    if None in by_modality.values():
-        return next((score for score in by_modality.values() if score is not None), None)
-    return (2 * by_modality["audio"] + by_modality["video"]) / 3
+def _similarity(
+    query: Vector, audio: Vector | None, video: Vector | None, modality: SearchModality
+) -> float | None:
+    """Return a segment's similarity with weights 2 and 1, None where it lacks the modality."""
+    heard = None if audio is None else float(query @ audio)
+    seen = None if video is None else float(query @ video)
+    if modality == "audio" or seen is None:
+        return None if modality == "video" else heard
+    if modality == "video" or heard is None:
+        return seen
+    return (2 * heard + seen) / 3
 
 
 def test_minus_takes_half_the_mean_similarity_off(library: Library, upload: Path) -> None:
@@ -147,6 +149,7 @@ def test_more_results_than_clips_gives_all(library: Library, upload: Path) -> No
 
 
 def test_a_query_of_the_wrong_kind_is_refused(library: Library) -> None:
-    for query in (unit(1, 9), unit(1).astype(np.float64), np.full(8, np.nan, np.float32)):
+    queries: list[Any] = [unit(1, 9), unit(1).astype(np.float64), np.full(8, np.nan, np.float32)]
+    for query in queries:
         with pytest.raises(ValueError, match="got"):
             library.search(query)

@@ -18,13 +18,14 @@ from hypothesis.stateful import (
 )
 
 from index.registry import STORES, create_store
+from index.vector_store import Ids, VectorStore
 
 DIM = 3
 row_ids = st.integers(0, 30)
 vector = st.tuples(*[st.integers(-2, 2)] * DIM)
 
 
-def ids(values: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def ids(values: list[int]) -> Ids:
     return np.array(values, np.int64)
 
 
@@ -37,7 +38,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: dict[int, tuple[int, ...]] = {}
         self.directory = TemporaryDirectory()
 
-    def empty(self):  # type: ignore[no-untyped-def]
+    def empty(self) -> VectorStore:
         return create_store(self.kind, dim=DIM, model_id="m", name="both")
 
     def teardown(self) -> None:

@@ -42,7 +42,8 @@ def test_a_new_store_is_empty_and_answers_with_no_columns(store: VectorStore) ->
     scores, found = store.search(random_vectors(3), 5)
     assert store.count() == 0
     assert scores.shape == found.shape == (3, 0)
-    assert (scores.dtype, found.dtype) == (np.float32, np.int64)
+    assert scores.dtype == np.float32
+    assert found.dtype == np.int64
 
 
 def test_higher_inner_product_comes_first_whatever_the_length(store: VectorStore) -> None:
