@@ -56,7 +56,7 @@ def read_audio(
     if info.audio is None:
         raise ModalityMissing(f"The file cannot be heard: {info.audio_reason}.")
     tally = Tally("sound")
-    clock = Clock(info, budget, tally, tolerance=_TIMESTAMP_TOLERANCE_SECONDS)
+    clock = Clock(info, budget, tally)
     run: _Run | None = None
     with open_container(path, limits, budget=budget) as container:
         stream = cast(AudioStream, container.streams[info.audio.index])
@@ -68,7 +68,10 @@ def read_audio(
             for frame in frames:
                 if not frame.samples or not frame.sample_rate:
                     continue
-                start = clock.place(frame.time, run.end_seconds if run else 0.0)
+                end = run.end_seconds if run else 0.0
+                start = clock.place(frame.time, end, earliest=end - _TIMESTAMP_TOLERANCE_SECONDS)
+                if start <= end + _TIMESTAMP_TOLERANCE_SECONDS:
+                    start = end
                 budget.charge_media(start + frame.samples / frame.sample_rate)
                 if run is None or not run.is_continued_by(frame, start):
                     if run is not None:

@@ -95,12 +95,11 @@ class Clock:
     step back, or a leap of hours, is a muxer's mistake, after which the track just goes on.
     """
 
-    def __init__(self, info: MediaInfo, budget: Budget, tally: Tally, *, tolerance: float) -> None:
+    def __init__(self, info: MediaInfo, budget: Budget, tally: Tally) -> None:
         declared = info.declared_duration_seconds or 0.0
         self._last_believed = min(declared + 1.0, budget.limits.max_duration_seconds)
         self._shift = -info.origin_seconds
         self._tally = tally
-        self._tolerance = tolerance
 
     def to_stamp(self, seconds: float) -> float:
         """Return the timestamp, in seconds, that the clip's time `seconds` has in the file."""
@@ -110,25 +109,23 @@ class Clock:
         """Return the clip's time of the file's timestamp `stamp`, both in seconds."""
         return stamp + self._shift
 
-    def place(self, stamp: float | None, expected: float) -> float:
+    def place(self, stamp: float | None, follows_at: float, *, earliest: float) -> float:
         """Return the clip's time in seconds of a sample with timestamp `stamp` (None: unknown).
 
         Args:
             stamp: seconds on the file's own clock.
-            expected: where the sample would be if it just followed the last one, 0.0 for the first.
+            follows_at: where the sample is if it just follows the one before; 0.0 for the first.
+            earliest: the time before which it cannot be, as the track is there already.
         """
         if stamp is None:
-            return expected
+            return follows_at
         seconds = stamp + self._shift
-        if abs(seconds - expected) <= self._tolerance:
-            return expected
-        room = max(expected + _BELIEVED_GAP_SECONDS, self._last_believed)
-        if expected < seconds <= room:
+        if earliest <= seconds <= max(follows_at + _BELIEVED_GAP_SECONDS, self._last_believed):
             return seconds
         # Before its first sample a track may start a little early: that is no fault.
-        self._tally.jumps += expected > 0.0
-        self._shift += expected - seconds
-        return expected
+        self._tally.jumps += follows_at > 0.0
+        self._shift += follows_at - seconds
+        return follows_at
 
 
 def prepare(container: InputContainer, stream: AudioStream | VideoStream, budget: Budget) -> None:

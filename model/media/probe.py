@@ -267,8 +267,8 @@ def _is_lone_image(stream: VideoStream, container: InputContainer) -> bool:
     """
     if stream.codec_context is None or stream.codec_context.name not in _IMAGE_CODECS:
         return False
-    if stream.frames:
-        return stream.frames == 1
+    if stream.frames == 1:
+        return True
     packets = 0
     try:
         for packet in container.demux(stream):

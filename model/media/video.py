@@ -4,6 +4,7 @@ from __future__ import annotations  # PyAV's generic classes are generic in its 
 
 import math
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -11,6 +12,7 @@ import av.error
 import numpy as np
 from av.packet import Packet
 from av.sidedata.sidedata import SideData
+from av.video.frame import PictureType
 from av.video.frame import VideoFrame as DecodedFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -30,6 +32,12 @@ _MAX_HELD_PACKETS = 600
 
 _MAX_STEP_SECONDS = 60.0
 """A picture that claims to be shown for longer is not believed."""
+
+_MAX_UNPROVEN_KEYS = 16
+"""Key frames that are decoded to learn what a file's key frames are worth."""
+
+_SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
+"""Decoders that skip the very packet that they are given; others apply it to a later one."""
 
 _DEFAULT_FRAME_SECONDS = 0.04
 """How long a picture is shown where the file does not say."""
@@ -78,7 +86,7 @@ def read_frames(
         raise ModalityMissing(f"The file cannot be seen: {info.video_reason}.")
     budget.charge_frame(info.video.width, info.video.height)
     tally = Tally("pictures")
-    clock = Clock(info, budget, tally, tolerance=0.0)
+    clock = Clock(info, budget, tally)
     targets = _Targets(frames_per_second, _Scaler(frame_size), tally)
     with open_container(path, limits, budget=budget) as container:
         stream = cast(VideoStream, container.streams[info.video.index])
@@ -87,20 +95,16 @@ def read_frames(
         plan = _Plan(clock, frames_per_second, budget, info.declared_duration_seconds, tally)
         shown: DecodedFrame | None = None
         shown_since = 0.0
-        for packet in packets(container, stream, budget, tally):
-            for wanted in plan.needed(packet):
-                for frame in _decode(stream, wanted, tally, budget):
-                    plan.verify(frame)
-                    stamp = _stamp(frame)
-                    follows_at = shown_since + (frame_seconds if stamp is None and shown else 0.0)
-                    start = clock.place(stamp, follows_at)
-                    budget.charge_media(start)
-                    if shown is not None:
-                        yield from targets.take(shown, shown_since, start)
-                    shown, shown_since = frame, start
+        for frame in _decoded(packets(container, stream, budget, tally), plan, tally, budget):
+            follows_at = shown_since + frame_seconds if shown else 0.0
+            start = clock.place(_stamp(frame), follows_at, earliest=shown_since)
+            budget.charge_media(start)
+            if shown is not None:
+                yield from targets.take(shown, shown_since, start)
+            shown, shown_since = frame, start
         if shown is None:
             return tally.report(end_seconds=0.0, delivered=False)
-        end = shown_since + (_shown_seconds(shown) or frame_seconds)
+        end = max(shown_since + (_shown_seconds(shown) or frame_seconds), plan.left_out_until)
         yield from targets.take(shown, shown_since, end)
         if not targets.taken:
             yield from targets.take_at([shown_since], shown)
@@ -108,10 +112,15 @@ def read_frames(
 
 
 class _Wanted(NamedTuple):
-    """A packet to decode, and whether its picture may be left out where no other refers to it."""
+    """A packet to decode.
+
+    `is_reference_only`: its picture may be left out if no other refers to it. `is_landing`: it is a
+    key frame, and packets before it were left out.
+    """
 
     packet: Packet[VideoStream]
-    is_reference_only: bool
+    is_reference_only: bool = False
+    is_landing: bool = False
 
 
 class _Plan:
@@ -141,6 +150,10 @@ class _Plan:
         self._is_trusted = True
         self._keys_only = False
         self._landings: set[int] = set()
+        self._unproven_keys: set[int] = set()
+        self._keys_are_whole: bool | None = None
+        self._has_begun = False
+        self.left_out_until = -math.inf
 
     def needed(self, packet: Packet[VideoStream]) -> Iterator[_Wanted]:
         """Yield those of the packets up to and including `packet` that it is time to decode."""
@@ -148,33 +161,42 @@ class _Plan:
             self._is_trusted = False
         if not self._is_trusted or not packet.size:
             yield from self._release()
-            yield _Wanted(packet, False)
+            yield _Wanted(packet)
             return
         self._keep_pace(packet)
         if self._keys_only:
             if packet.is_keyframe:
-                yield _Wanted(packet, False)
+                yield _Wanted(packet, is_landing=True)
+            else:
+                self._leave_out(packet)
             return
         if packet.is_keyframe and not packet.is_discard:
-            self._drop_before(packet)
+            self._come_to_key(packet)
         yield from self._due(packet)
         if len(self._held) >= _MAX_HELD_PACKETS:
             yield from self._release()
         self._held.append(packet)
 
     def verify(self, frame: DecodedFrame) -> None:
-        """Stop leaving packets out if what the file calls a key frame turns out to be none."""
-        if frame.pts in self._landings:
-            self._landings.discard(frame.pts)
-            self._is_trusted &= frame.key_frame
+        """Learn from a decoded key frame whether this file's key frames stand for themselves.
+
+        Some are marked so wrongly, and some (of a rolling refresh) become whole only later.
+        """
+        if frame.pts in self._unproven_keys:
+            self._unproven_keys.discard(frame.pts)
+            is_whole = frame.key_frame and frame.pict_type in (PictureType.NONE, PictureType.I)
+            self._keys_are_whole = is_whole and self._keys_are_whole is not False
 
     def _has_sound_times(self, packet: Packet[VideoStream]) -> bool:
         """Whether the decoding times rise without leaps, and there are display times."""
         if packet.dts is None or packet.pts is None:
             return False
         stamp = _seconds(packet, packet.dts)
+        if self._last_stamp is None:
+            # The first pictures may be decoded before the clip's 0.
+            self._last_stamp = min(stamp, self._clock.to_stamp(0.0))
         last, self._last_stamp = self._last_stamp, stamp
-        return last is None or 0.0 <= stamp - last <= _MAX_STEP_SECONDS
+        return 0.0 <= stamp - last <= _MAX_STEP_SECONDS
 
     def _target_stamp(self) -> float:
         return self._clock.to_stamp((self._target_index + 0.5) / self._rate)
@@ -192,15 +214,30 @@ class _Plan:
             )
         elif self._keys_only and packet.is_keyframe and not is_behind:
             self._keys_only = False
+            self._landings.add(cast(int, packet.pts))
 
-    def _drop_before(self, key: Packet[VideoStream]) -> None:
-        """Forget the held packets if they are over once `key` is shown, before the target."""
+    def _leave_out(self, packet: Packet[VideoStream]) -> None:
+        shown_seconds = min(_seconds(packet, packet.duration), _MAX_STEP_SECONDS)
+        stamp = _seconds(packet, packet.pts) + shown_seconds
+        self.left_out_until = max(self.left_out_until, self._clock.to_seconds(stamp))
+
+    def _come_to_key(self, key: Packet[VideoStream]) -> None:
+        """Forget the held packets if they are over once `key` is shown, before the target.
+
+        The first key frames are decoded in their turn, to learn whether they can be landed on.
+        """
         stamp = _seconds(key, key.pts)
-        if stamp > self._target_stamp() or not self._held:
-            return
-        if all(_seconds(packet, packet.pts) < stamp for packet in self._held):
+        if not self._keys_are_whole:
+            if self._has_begun and len(self._unproven_keys) < _MAX_UNPROVEN_KEYS:
+                self._unproven_keys.add(cast(int, key.pts))
+        elif (
+            self._held
+            and stamp <= self._target_stamp()
+            and all(_seconds(packet, packet.pts) < stamp for packet in self._held)
+        ):
             self._held.clear()
             self._landings.add(cast(int, key.pts))
+        self._has_begun = True
 
     def _due(self, packet: Packet[VideoStream]) -> Iterator[_Wanted]:
         """Pass the targets that `packet` comes after, and hand over what they need.
@@ -217,12 +254,13 @@ class _Plan:
         last = max((index for index, (stamp, _) in enumerate(held) if stamp in shown), default=-1)
         self._held = self._held[last + 1 :]
         for stamp, each in held[: last + 1]:
-            yield _Wanted(each, stamp <= passed and stamp not in shown)
+            is_idle = stamp <= passed and stamp not in shown
+            yield _Wanted(each, is_idle, each.pts in self._landings)
 
     def _release(self) -> Iterator[_Wanted]:
         held, self._held = self._held, []
         for packet in held:
-            yield _Wanted(packet, False)
+            yield _Wanted(packet, is_landing=packet.pts in self._landings)
 
 
 class _Targets:
@@ -322,18 +360,40 @@ def _scaled_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
     return (longer_side, shorter_side) if width > height else (shorter_side, longer_side)
 
 
-def _decode(
-    stream: VideoStream, wanted: _Wanted, tally: Tally, budget: Budget
-) -> list[DecodedFrame]:
+def _decoded(
+    source: Iterator[Packet[VideoStream]], plan: _Plan, tally: Tally, budget: Budget
+) -> Iterator[DecodedFrame]:
+    """Yield the pictures of the packets that `plan` picks, in the order in which they are shown."""
+    for packet in source:
+        for wanted in plan.needed(packet):
+            for frame in _decode(wanted, tally, budget):
+                plan.verify(frame)
+                yield frame
+
+
+def _decode(wanted: _Wanted, tally: Tally, budget: Budget) -> list[DecodedFrame]:
+    stream = wanted.packet.stream
     context = stream.codec_context
-    context.skip_frame = "NONREF" if wanted.is_reference_only else "DEFAULT"
     frames: list[DecodedFrame] = []
+    if wanted.is_landing:
+        frames += _drain(stream)
+    if context.name in _SKIPPING_CODECS:
+        context.skip_frame = "NONREF" if wanted.is_reference_only else "DEFAULT"
     with counting_damage(wanted.packet, tally):
-        frames = stream.decode(wanted.packet)
-    for frame in frames:
-        budget.charge_frame(frame.width, frame.height)
+        frames += stream.decode(wanted.packet)
+    # The decoder refuses a picture over the limit, but it sets the size before.
+    budget.charge_frame(context.width, context.height)
     tally.damaged += sum(frame.is_corrupt for frame in frames)
     return [frame for frame in frames if not frame.is_corrupt]
+
+
+def _drain(stream: VideoStream) -> list[DecodedFrame]:
+    """Take what the decoder still holds and reset it, so that it can start at a key frame."""
+    frames = stream.decode(None)
+    stream.codec_context.flush_buffers()
+    for frame in frames:
+        frame.time_base = cast(Fraction, stream.time_base)
+    return frames
 
 
 def _seconds(packet: Packet[VideoStream], stamp: int | None) -> float:
