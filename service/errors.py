@@ -40,6 +40,7 @@ from model import errors as model_errors
 logger = logging.getLogger("service.errors")
 
 SHOWN_CHARACTERS = 80
+DETAIL_CHARACTERS = 500
 
 
 class ServiceError(Exception):
@@ -185,7 +186,7 @@ def problem_response(
         "type": f"urn:avgzsl:problem:{problem.code}",
         "title": TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": detail,
+        "detail": _abridged(detail),
         "code": problem.code,
         "request_id": request_id,
     }
@@ -205,6 +206,12 @@ def shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     short = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
     return repr(short) if isinstance(value, str) else short
+
+
+def _abridged(detail: str) -> str:
+    # Not every layer shortens the values that it quotes.
+    half = DETAIL_CHARACTERS // 2
+    return detail if len(detail) <= DETAIL_CHARACTERS else f"{detail[:half]} … {detail[-half:]}"
 
 
 async def _answer_known(request: Request, error: Exception) -> Response:

@@ -9,13 +9,14 @@ LogFormat = Literal["text", "json"]
 
 
 def configure_logging(log_format: LogFormat, level: str) -> None:
-    """Send every log record of the process to standard error in the given format."""
+    """Send log records to standard error; other packages' only from warnings on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Their lines at level info repeat the access log or the parser's callbacks.
-    for chatty in ("python_multipart", "httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for ours in ("service", "model", "index", "uvicorn"):
+        logging.getLogger(ours).setLevel(level.upper())
+    # What the form's parser warns of is answered to the client.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class JsonFormatter(logging.Formatter):

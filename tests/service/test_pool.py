@@ -1,0 +1,98 @@
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from model.fake import FakeEmbedder
+from service.errors import Overloaded
+from service.pool import BoundedPool
+from tests.service.conftest import assert_problem, file_part, make_app
+
+
+def test_a_full_pool_refuses_and_recovers() -> None:
+    gate = threading.Event()
+
+    async def scenario() -> None:
+        pool = BoundedPool("test", threads=1, waiting=1)
+        calls = [asyncio.create_task(pool.run(gate.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="2 requests"):
+            await pool.run(gate.wait)
+        gate.set()
+        assert await asyncio.gather(*calls) == [True, True]
+        assert await pool.run(lambda: "again") == "again"
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_is_cancelled_while_it_waits_is_never_made() -> None:
+    gate = threading.Event()
+    made: list[str] = []
+
+    async def scenario() -> None:
+        pool = BoundedPool("test", threads=1, waiting=1)
+        first = asyncio.create_task(pool.run(gate.wait))
+        second = asyncio.create_task(pool.run(lambda: made.append("second")))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        pool.require_room()
+        gate.set()
+        await first
+        pool.close()
+
+    asyncio.run(scenario())
+
+    assert made == []
+
+
+def test_a_failing_call_gives_its_place_back() -> None:
+    async def scenario() -> None:
+        pool = BoundedPool("test", threads=1, waiting=0)
+        for _ in range(3):
+            with pytest.raises(ZeroDivisionError):
+                await pool.run(lambda: 1 // 0)
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+class SlowEmbedder(FakeEmbedder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = threading.Event()
+        self.gate = threading.Event()
+
+    def embed_clip(self, *args: Any, **kwargs: Any) -> Any:
+        self.started.set()
+        assert self.gate.wait(10)
+        return super().embed_clip(*args, **kwargs)
+
+
+def test_an_overloaded_service_says_when_to_come_again_and_still_answers_texts(
+    tmp_path: Path,
+) -> None:
+    embedder = SlowEmbedder()
+    app = make_app(tmp_path, embedder=embedder, decode_threads=1, queue_size=0)
+    with TestClient(app) as client:
+        replies: list[int] = []
+        busy = threading.Thread(
+            target=lambda: replies.append(client.post("/classify", files=file_part()).status_code)
+        )
+        busy.start()
+        assert embedder.started.wait(10)
+        try:
+            reply = client.post("/classify", files=file_part())
+            assert_problem(reply, 429, "overloaded")
+            assert int(reply.headers["retry-after"]) >= 1
+            assert client.get("/readyz").status_code == 200
+            assert client.post("/retrieve", json={"query": "rain"}).status_code == 200
+        finally:
+            embedder.gate.set()
+            busy.join()
+        assert replies == [200]
+        assert client.post("/classify", files=file_part()).status_code == 200

@@ -1,0 +1,91 @@
+"""The real server in a thread: its life from ready to stopped."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from service import server as server_module
+from service.server import Server, ServerFailed, run_server
+from service.settings import Settings
+from tests.service.conftest import MAX_UPLOAD_BYTES, make_app
+from tests.service.media import wav
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[str]:
+    ready = threading.Event()
+    config = uvicorn.Config(make_app(data_dir), lifespan="on", log_config=None, access_log=False)
+    server = Server(config, ready.set)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+        try:
+            assert ready.wait(20)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def test_it_is_ready_when_it_says_so_and_stops_when_told(tmp_path: Path) -> None:
+    with running(tmp_path) as url:
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        reply = httpx.post(f"{url}/classify", files={"file": ("a.wav", wav())})
+        assert reply.status_code == 200
+
+    with running(tmp_path) as url:
+        assert httpx.get(f"{url}/classes").json()["total"] == 3
+
+
+def test_an_upload_over_the_limit_is_answered_while_it_is_still_sent(tmp_path: Path) -> None:
+    sent = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+        for _ in range(2000):
+            sent += 1
+            yield bytes(MAX_UPLOAD_BYTES)
+
+    with running(tmp_path) as url:
+        reply = httpx.post(
+            f"{url}/classify",
+            content=body(),
+            headers={"content-type": "multipart/form-data; boundary=b"},
+        )
+        assert reply.status_code == 413
+        assert reply.json()["code"] == "file_too_large"
+        assert sent < 200
+        assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+def start(settings: Settings) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        run_server(settings, listener, on_ready=lambda: None)
+
+
+def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ServerFailed, match="nowhere"):
+        start(Settings(data_dir=tmp_path, model=str(tmp_path / "nowhere")))
+
+
+def test_a_data_folder_in_use_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_fake(settings: Settings) -> Any:
+        return make_app(settings.data_dir)
+
+    monkeypatch.setattr(server_module, "create_app", with_fake)
+
+    with running(tmp_path), pytest.raises(ServerFailed, match="in use"):
+        start(Settings(data_dir=tmp_path))
