@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from model.config import Calibration, NetworkConfig, from_mapping
+from model.embedding import ClassText
 from model.errors import CheckpointError, ConfigError
 from model.network import AVGZSLNet
 
@@ -51,15 +52,6 @@ class CheckpointConfig:
     network: NetworkConfig
     calibration: Calibration
     format_version: int = FORMAT_VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class ClassText:
-    """The words of one class."""
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    description: str = ""
 
 
 @dataclass(frozen=True)

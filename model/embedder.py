@@ -16,7 +16,7 @@ from model.backbones.registry import (
     load_video_backbone,
 )
 from model.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint
-from model.embedding import ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
+from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
 from model.errors import BackboneError, CheckpointError
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
@@ -73,7 +73,7 @@ class Embedder:
             embedding_dim=config.network.embedding_dim,
             device=device,
         )
-        self._spec = DecodeSpec(
+        self.decode_spec = DecodeSpec(
             sample_rate=audio.sample_rate,
             window_seconds=config.window_seconds,
             hop_seconds=config.hop_seconds,
@@ -133,7 +133,7 @@ class Embedder:
         Raises:
             MediaError: see `model.errors`.
         """
-        reader = ClipReader(path, self._spec, limits, modality)
+        reader = ClipReader(path, self.decode_spec, limits, modality)
         windows: list[WindowEmbedding] = []
         for chunk in reader.chunks():
             windows.extend(self.finish(self.forward(self.prepare(chunk))))
@@ -195,17 +195,17 @@ class Embedder:
         self, name: str, *, synonyms: Sequence[str] = (), description: str = ""
     ) -> Vector:
         """Embed a class as training did: one text vector from its words, then the text network."""
-        vector = class_text_vector(self._text, name, synonyms, description)
-        return np.asarray(self._project_text(vector[None])[0])
+        words = ClassText(name, tuple(synonyms), description)
+        return np.asarray(self._project_text(class_text_vectors(self._text, [words]))[0])
 
     def warm_up(self) -> None:
         """Run text, sound and pictures once, so that lazy initialisation is over."""
         self.embed_texts(["warm up"])
         size = self._video.frame_size
-        samples = round(self._spec.sample_rate * self._spec.window_seconds)
+        samples = round(self.decode_spec.sample_rate * self.decode_spec.window_seconds)
         one = np.ones(1, np.bool_)
         chunk = ClipChunk(
-            windows=((0.0, self._spec.window_seconds),),
+            windows=((0.0, self.decode_spec.window_seconds),),
             waveforms=np.zeros((1, samples), np.float32),
             has_audio=one,
             frames=np.zeros((1, size, size, 3), np.uint8),
@@ -220,18 +220,17 @@ class Embedder:
         return unit_rows(to_numpy(projected))
 
 
-def class_text_vector(
-    encoder: TextEncoder, name: str, synonyms: Sequence[str] = (), description: str = ""
-) -> NDArray[np.float32]:
-    """Text vector w of a class, (Dt,) float32 of unit length.
+def class_text_vectors(encoder: TextEncoder, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+    """Text vectors w of classes, (C, Dt) float32 of unit length.
 
-    The name counts as much as all its synonyms and its description together: a long list of
-    synonyms must not outvote the name that the answer shows.
+    A name counts as much as all its synonyms and its description together: a long list of synonyms
+    must not outvote the name that the answer shows.
     """
-    others = [*synonyms, *([description] if description else [])]
-    vectors = encoder.encode([name, *others])
-    mean = vectors[0] + (vectors[1:].mean(axis=0) if others else 0.0)
-    return np.asarray(mean / np.linalg.norm(mean), dtype=np.float32)
+    texts = [[c.name, *c.synonyms, *([c.description] if c.description else [])] for c in classes]
+    encoded = encoder.encode([text for of_class in texts for text in of_class])
+    blocks = np.split(encoded, np.cumsum([len(of_class) for of_class in texts])[:-1])
+    sums = [b[0] + (b[1:].mean(axis=0) if len(b) > 1 else 0.0) for b in blocks]
+    return unit_rows(np.stack(sums))
 
 
 def pool_frames(features: Tensor) -> Tensor:

@@ -35,6 +35,15 @@ class ClipEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassText:
+    """The words of one class."""
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VocabularyEntry:
     """A class that the checkpoint was trained on, with its unit embedding (D,) float32."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.checkpoint import ClassText
+from model.embedding import ClassText
 
 # Sounds with true labels here that AudioSet has no name for.
 ADDED_SOUNDS = ("Donkey", "Lion", "Monkey")

@@ -21,11 +21,12 @@ from tqdm import tqdm
 from model import losses
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_text_encoder
-from model.checkpoint import CheckpointConfig, ClassText, save_checkpoint
+from model.checkpoint import CheckpointConfig, save_checkpoint
 from model.config import NetworkConfig
 from model.distillation.calibration import fit_calibration
 from model.distillation.tables import Table, load_or_build_tables
-from model.embedder import class_text_vector
+from model.embedder import class_text_vectors
+from model.embedding import ClassText
 from model.media.types import Modality
 from model.network import AVGZSLNet
 
@@ -41,10 +42,9 @@ def text_variants(encoder: TextEncoder, classes: Sequence[ClassText]) -> NDArray
 
     Training on all of them lets a query in other words than the name land in the same place.
     """
-    served = [class_text_vector(encoder, c.name, c.synonyms, c.description) for c in classes]
     templates = ("{}", "the sound of {}", "a photo of {}")
     said = [encoder.encode([t.format(c.name.lower()) for c in classes]) for t in templates]
-    return np.stack([np.stack(served), *said])
+    return np.stack([class_text_vectors(encoder, classes), *said])
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def train_space(
         total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        progress.set_postfix({k: f"{float(v):.2f}" for k, v in terms.items()}, refresh=False)
+        progress.set_postfix({k: f"{v.item():.2f}" for k, v in terms.items()}, refresh=False)
     return network.eval()
 
 

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.checkpoint import CheckpointConfig, ClassText, save_checkpoint
+from model.checkpoint import CheckpointConfig, save_checkpoint
 from model.config import Calibration, NetworkConfig
+from model.embedding import ClassText
 from model.network import AVGZSLNet
 
 SAMPLE_RATE = 8_000

@@ -9,7 +9,8 @@ import torch
 
 from model.backbones.registry import load_audio_backbone
 from model.checkpoint import load_checkpoint
-from model.embedder import Embedder, class_text_vector, pool_frames
+from model.embedder import Embedder, class_text_vectors, pool_frames
+from model.embedding import ClassText
 from model.errors import BackboneError, CheckpointError
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk
@@ -111,11 +112,13 @@ def test_synonyms_pull_a_class_but_never_outvote_its_name() -> None:
     encoder = LetterEncoder()
     name, synonym = encoder.encode(["aaa", "bbb"])
 
-    vector = class_text_vector(encoder, "aaa", synonyms=["bbb"] * 9)
+    with_synonyms, alone = class_text_vectors(
+        encoder, [ClassText("aaa", ("bbb",) * 9), ClassText("aaa")]
+    )
 
     expected = (name + synonym) / np.linalg.norm(name + synonym)
-    np.testing.assert_allclose(vector, expected, atol=1e-6)
-    np.testing.assert_allclose(class_text_vector(encoder, "aaa"), name, atol=1e-6)
+    np.testing.assert_allclose(with_synonyms, expected, atol=1e-6)
+    np.testing.assert_allclose(alone, name, atol=1e-6)
 
 
 def test_embedding_no_texts_gives_no_rows(embedder: Embedder) -> None:
