@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from index.names import checked_name, name_key
 from index.types import LabelScores
 from model.config import Calibration
-from model.embedding import ClipEmbedding
+from model.embedding import ClassText, ClipEmbedding
 from model.media.types import Modality
 from model.scoring import LabelRanking, rank_labels
 from service.errors import NoClasses, TooManyLabels
-from service.pipeline import ClassText, Pipeline, Vector
+from service.pipeline import Pipeline, Vector
 
 if TYPE_CHECKING:
     from index.library import Library

@@ -5,14 +5,13 @@ The only place where the service calls the model.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.types import ModalityRecord, NewClip, Segment
-from model.embedding import ClipEmbedder, ClipEmbedding
+from model.embedding import ClassText, ClipEmbedder, ClipEmbedding
 from model.errors import MediaError
 from model.media.clip import thumbnail
 from model.media.limits import MediaLimits
@@ -28,15 +27,6 @@ TEXTS_WAITING = 256
 
 THUMBNAIL_SIZE = 320
 """Length in pixels of a thumbnail's longer side."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClassText:
-    """What of a class is embedded."""
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    description: str = ""
 
 
 class Pipeline:

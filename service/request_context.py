@@ -1,6 +1,8 @@
 """What every request gets: an id, a line in the access log, and an answer whatever happens."""
 
+import asyncio
 import logging
+import math
 import re
 import time
 import uuid
@@ -14,6 +16,15 @@ access_logger = logging.getLogger("service.access")
 logger = logging.getLogger("service.errors")
 
 REQUEST_ID_HEADER = "X-Request-ID"
+LINGER_SECONDS = 1.0
+"""How long a connection stays open after a refusal, while the client is still sending.
+
+Closed at once, the system resets it, and a client may lose the answer that is on its way.
+"""
+
+LINGER_BYTES = 64 * 1024
+"""A declared body no longer than this has arrived already."""
+
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -32,12 +43,12 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, receive, send)
         scope.setdefault("state", {})["request_id"] = exchange.request_id
         try:
-            await self.app(scope, receive, exchange.send)
+            await self.app(scope, exchange.receive, exchange.send)
         except Exception as error:
-            await exchange.answer_unexpected(error, receive)
+            await exchange.answer_unexpected(error)
         finally:
             exchange.write_access_log()
 
@@ -45,21 +56,44 @@ class RequestContext:
 class _Exchange:
     """One request and what has been answered so far."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
         self._scope = scope
+        self._receive = receive
         self._send = send
         self._started = time.perf_counter()
-        self.request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
+        self._declared_bytes = _declared_bytes(headers)
+        self._unread = self._declared_bytes > 0
+        self.request_id = _request_id(headers.get(REQUEST_ID_HEADER))
         self.status: int | None = None
 
+    async def receive(self) -> Message:
+        """Pass a message on, noting the end of the body."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._unread = False
+        return message
+
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the id in its head."""
+        """Pass a message on, with what every answer has in its head."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.request_id
+            if self._unread:
+                # Else the server would go on reading a refused upload to its end.
+                headers["Connection"] = "close"
+        if self._ends_too_early(message):
+            await self._send({**message, "more_body": True})
+            await asyncio.sleep(LINGER_SECONDS)
+            message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
-    async def answer_unexpected(self, error: Exception, receive: Receive) -> None:
+    def _ends_too_early(self, message: Message) -> bool:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        return is_last and self._unread and self._declared_bytes > LINGER_BYTES
+
+    async def answer_unexpected(self, error: Exception) -> None:
         """Log an error that nobody expected; answer 500, or re-raise where it is too late to."""
         logger.error(
             "unexpected error",
@@ -73,7 +107,7 @@ class _Exchange:
             Problem(500, "internal_error"),
             "The service failed on this request; its log tells why, under this request id.",
         )
-        await response(self._scope, receive, self.send)
+        await response(self._scope, self.receive, self.send)
 
     def write_access_log(self) -> None:
         """Write the one line that this request leaves."""
@@ -86,6 +120,14 @@ class _Exchange:
             "milliseconds": round(1000 * (time.perf_counter() - self._started), 1),
         }
         access_logger.info("request", extra={"fields": fields})
+
+
+def _declared_bytes(headers: Headers) -> float:
+    """Return how long the request says its body is: infinite where it does not know yet."""
+    if "transfer-encoding" in headers:
+        return math.inf
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdecimal() else 0
 
 
 def _request_id(offered: str | None) -> str:

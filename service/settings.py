@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from index.registry import STORES
+
 PREFIX = "AVGZSL_"
 
 MIB = 2**20
@@ -21,55 +23,78 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    data_dir: Path = Field(Path("data"), description="Folder of the library and of uploads.")
-    log_format: Literal["text", "json"] = Field("text", description="How log lines are written.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
+    )
+    data_dir: Path = Field(
+        default=Path("data"), description="Folder of the library and of uploads."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How log lines are written."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe log lines that are written."
+        default="info", description="The least severe log lines that are written."
     )
 
-    model: str = Field("bundled", description="`bundled`, or the folder of a checkpoint.")
-    device: str = Field("auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `mps`.")
-    audio_backbone: str | None = Field(None, description="Replaces the checkpoint's backbone.")
-    video_backbone: str | None = Field(None, description="Replaces the checkpoint's backbone.")
-    text_encoder: str | None = Field(None, description="Replaces the checkpoint's text encoder.")
+    model: str = Field(default="bundled", description="`bundled`, or the folder of a checkpoint.")
+    device: str = Field(
+        default="auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `mps`."
+    )
+    audio_backbone: str | None = Field(
+        default=None, description="What the checkpoint must have been trained on; else no start."
+    )
+    video_backbone: str | None = Field(
+        default=None, description="What the checkpoint must have been trained on; else no start."
+    )
+    text_encoder: str | None = Field(
+        default=None, description="What the checkpoint must have been trained on; else no start."
+    )
 
-    vector_store: str = Field("faiss", description="Where vectors are searched.")
+    vector_store: str = Field(
+        default="faiss", description=f"Where vectors are searched: {', '.join(STORES)}."
+    )
     catalogue_url: str | None = Field(
-        None, description="SQLAlchemy URL of the catalogue; a SQLite file in `data_dir` by default."
+        default=None,
+        description="SQLAlchemy URL of the catalogue; a SQLite file in `data_dir` by default.",
     )
 
     max_upload_bytes: int = Field(
-        512 * MIB, ge=1, le=2**40, description="Size of an uploaded file, in bytes."
+        default=512 * MIB, ge=1, le=2**40, description="Size of an uploaded file, in bytes."
     )
     max_json_bytes: int = Field(
-        8 * MIB, ge=1024, le=2**30, description="Size of a JSON body, in bytes."
+        default=8 * MIB, ge=1024, le=2**30, description="Size of a JSON body, in bytes."
     )
     max_duration_seconds: float = Field(
-        600.0, gt=0, le=86_400, description="How long a clip may play."
+        default=600.0, gt=0, le=86_400, description="How long a clip may play."
     )
     max_frame_pixels: int = Field(
-        8192 * 8192, ge=1, le=2**30, description="Width times height of a picture."
+        default=8192 * 8192, ge=1, le=2**30, description="Width times height of a picture."
     )
-    max_streams: int = Field(64, ge=1, le=1000, description="Streams in one container.")
+    max_streams: int = Field(default=64, ge=1, le=1000, description="Streams in one container.")
     decode_timeout_seconds: float = Field(
-        15.0, gt=0, le=3600, description="Wall-clock time that decoding one clip may take."
+        default=15.0, gt=0, le=3600, description="Wall-clock time that decoding one clip may take."
     )
     max_candidate_labels: int = Field(
-        1000, ge=1, le=100_000, description="`candidate_labels` in one request."
+        default=1000, ge=1, le=100_000, description="`candidate_labels` in one request."
     )
     decode_threads: int = Field(
-        2, ge=1, le=256, description="Clips that are decoded and embedded at the same time."
+        default=2, ge=1, le=256, description="Clips that are decoded and embedded at the same time."
     )
     queue_size: int = Field(
-        32, ge=0, le=10_000, description="Clips that may wait for a thread; one more gets 429."
+        default=32,
+        ge=0,
+        le=10_000,
+        description="Clips that may wait for a thread; one more gets 429.",
     )
     readiness_cache_seconds: float = Field(
-        5.0, ge=0, le=3600, description="How long one answer of the readiness check is reused."
+        default=5.0,
+        ge=0,
+        le=3600,
+        description="How long one answer of the readiness check is reused.",
     )
     shutdown_timeout_seconds: int = Field(
-        30, ge=0, le=3600, description="How long requests may go on when the service stops."
+        default=30, ge=0, le=3600, description="How long requests may go on when the service stops."
     )
 
     @model_validator(mode="before")
@@ -81,6 +106,13 @@ class Settings(BaseSettings):
     @classmethod
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("vector_store")
+    @classmethod
+    def _is_registered(cls, value: str) -> str:
+        if value not in STORES:
+            raise ValueError(f"it should be one of {', '.join(STORES)}")
+        return value
 
     @property
     def library_dir(self) -> Path:
@@ -107,6 +139,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def _explained(error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
-    message = str(error["msg"])
+    message = str(error["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{PREFIX}{name.upper()} is {str(error['input'])[:80]!r}: {message}"

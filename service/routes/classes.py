@@ -7,9 +7,9 @@ from starlette.concurrency import run_in_threadpool
 
 from index.names import checked_description, checked_name, checked_synonyms
 from index.types import ClassName, NewClass
+from model.embedding import ClassText
 from service import schemas, shaping
 from service.documentation import problems
-from service.pipeline import ClassText
 from service.resources import ResourcesDep
 from service.routes.json_route import JsonRoute
 
