@@ -1,6 +1,6 @@
 """Which label fits a clip and each of its windows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,10 @@ Present = Mapping[Modality, Vector]
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """Rankings of the same C candidates for a clip and its windows, None where nothing is known."""
+    """Rankings of the same C candidates for a clip and its windows, None where nothing is known.
+
+    `windows` is empty unless asked for.
+    """
 
     names: tuple[str, ...]
     seen: NDArray[np.bool_]
@@ -46,7 +49,7 @@ class Classifier:
         self._dim = dim
 
     async def classify(
-        self, embedding: ClipEmbedding, *, candidates: Sequence[str]
+        self, embedding: ClipEmbedding, *, candidates: Sequence[str], with_windows: bool
     ) -> Classification:
         """Rank `candidates`, or every enabled class where there is none.
 
@@ -56,8 +59,9 @@ class Classifier:
             NoClasses: there is nothing to choose from.
             Overloaded: too many texts wait to be embedded.
         """
-        clip = _present(embedding.audio, embedding.video)
-        rows = [clip, *(_present(w.audio, w.video) for w in embedding.windows)]
+        rows = [_present(embedding.audio, embedding.video)]
+        if with_windows:
+            rows += [_present(w.audio, w.video) for w in embedding.windows]
         queries = np.array([v for row in rows for v in row.values()], np.float32)
         queries = queries.reshape(-1, self._dim)
         scores = await run_in_threadpool(self._library.label_similarities, queries)
@@ -68,8 +72,8 @@ class Classifier:
                 "There is no class to choose from; add one with POST /classes, or send "
                 "candidate_labels."
             )
-        ranking, *windows = _rankings(rows, scores, self._calibration)
-        return Classification(scores.names, scores.seen, ranking, tuple(windows))
+        clip, *windows = await run_in_threadpool(_rankings, rows, scores, self._calibration)
+        return Classification(scores.names, scores.seen, clip, tuple(windows))
 
     async def _candidate_scores(
         self, queries: NDArray[np.float32], candidates: Sequence[str], stored: LabelScores
@@ -117,9 +121,8 @@ def _present(audio: Vector | None, video: Vector | None) -> Present:
 
 def _rankings(
     rows: Sequence[Present], scores: LabelScores, calibration: Calibration
-) -> Iterator[LabelRanking | None]:
+) -> list[LabelRanking | None]:
     """Rank the labels for each row; `scores` holds one query per modality of each, in order."""
-    similarities = iter(scores.similarity)
-    for row in rows:
-        similarity = {modality: next(similarities) for modality in row}
-        yield rank_labels(similarity, scores.seen, calibration) if similarity else None
+    queries = iter(scores.similarity)
+    of_rows = [{modality: next(queries) for modality in row} for row in rows]
+    return [rank_labels(s, scores.seen, calibration) if s else None for s in of_rows]

@@ -32,7 +32,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="And exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Zero-shot audio-video classification and retrieval."""
@@ -73,7 +76,7 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
 
     configure_logging(settings.log_format, settings.log_level)
     try:
-        run_server(settings, listener, on_ready=lambda: _greet(*listener.getsockname()[:2]))
+        run_server(settings, listener, on_ready=lambda: greet(*listener.getsockname()[:2]))
     except ServerFailed as error:
         _fail(str(error))
 
@@ -94,14 +97,15 @@ def _listening_socket(settings: "Settings") -> socket.socket:
     return listener
 
 
-def _greet(host: str, port: int) -> None:
+def greet(host: str, port: int) -> None:
+    """Print where the service is and what to try first."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     url = f"http://{name}:{port}"
     typer.echo(
         f"""
 Ready at {url} (documentation: {url}/docs). Try:
 
-  curl -F file=@samples/dog.mp4 {url}/classify
+  curl -F file=@samples/dog_bark.wav {url}/classify
   curl --json '{{"name": "kettle whistling"}}' {url}/classes
   curl --json '{{"query": "a dog barking"}}' {url}/retrieve
 """

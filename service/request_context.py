@@ -66,6 +66,7 @@ class _Exchange:
         self._unread = self._declared_bytes > 0
         self.request_id = _request_id(headers.get(REQUEST_ID_HEADER))
         self.status: int | None = None
+        self._answered: float | None = None
 
     async def receive(self) -> Message:
         """Pass a message on, noting the end of the body."""
@@ -83,15 +84,13 @@ class _Exchange:
             if self._unread:
                 # Else the server would go on reading a refused upload to its end.
                 headers["Connection"] = "close"
-        if self._ends_too_early(message):
-            await self._send({**message, "more_body": True})
-            await asyncio.sleep(LINGER_SECONDS)
-            message = {"type": "http.response.body", "body": b""}
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._answered = time.perf_counter()
+            if self._unread and self._declared_bytes > LINGER_BYTES:
+                await self._send({**message, "more_body": True})
+                await asyncio.sleep(LINGER_SECONDS)
+                message = {"type": "http.response.body", "body": b""}
         await self._send(message)
-
-    def _ends_too_early(self, message: Message) -> bool:
-        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        return is_last and self._unread and self._declared_bytes > LINGER_BYTES
 
     async def answer_unexpected(self, error: Exception) -> None:
         """Log an error that nobody expected; answer 500, or re-raise where it is too late to."""
@@ -111,13 +110,14 @@ class _Exchange:
 
     def write_access_log(self) -> None:
         """Write the one line that this request leaves."""
+        ended = self._answered or time.perf_counter()
         fields = {
             "request_id": self.request_id,
             "method": self._scope["method"],
             "path": self._scope["path"],
             # Without a status the client left, or the service stopped, before there was an answer.
             "status": self.status or 499,
-            "milliseconds": round(1000 * (time.perf_counter() - self._started), 1),
+            "milliseconds": round(1000 * (ended - self._started), 1),
         }
         access_logger.info("request", extra={"fields": fields})
 

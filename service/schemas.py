@@ -18,11 +18,14 @@ CLIP_IDS_LIMIT = 1000
 PAGE_LIMIT = 1000
 OFFSET_LIMIT = 10**9
 
+WINDOW_LABELS_LIMIT = 20
+"""A long clip has hundreds of windows: with `top_k` labels each, the answer would be all theirs."""
+
 
 class Request(BaseModel):
     """Base of everything that a client sends."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Answer(BaseModel):
@@ -71,7 +74,11 @@ class ClassifyForm(Request):
     modality: Literal["auto", "audio", "video"] = Field(
         "auto", description="What to use; `auto` takes whatever the file has."
     )
-    windows: bool = Field(False, description="Also rank the labels for each window of the clip.")
+    windows: bool = Field(
+        False,
+        description="Also rank the labels for each window of the clip, the best "
+        f"{WINDOW_LABELS_LIMIT} at most.",
+    )
 
 
 class LabelByModality(Answer):
@@ -118,26 +125,28 @@ class Classification(Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "labels": [
-                    {
-                        "name": "dog barking",
-                        "score": 0.61,
-                        "probability": 0.83,
-                        "seen": False,
-                        "by_modality": {"audio": 0.79, "video": 0.86},
-                    }
-                ],
-                "unknown_probability": 0.04,
-                "modalities": {
-                    "audio": {"used": True, "reason": None},
-                    "video": {"used": True, "reason": None},
-                },
-                "duration_seconds": 4.0,
-                "windows": [],
-                "warnings": [],
-                "model_id": "3f9c0c5b",
-            }
+            "examples": [
+                {
+                    "labels": [
+                        {
+                            "name": "dog barking",
+                            "score": 0.61,
+                            "probability": 0.83,
+                            "seen": False,
+                            "by_modality": {"audio": 0.79, "video": 0.86},
+                        }
+                    ],
+                    "unknown_probability": 0.04,
+                    "modalities": {
+                        "audio": {"used": True, "reason": None},
+                        "video": {"used": True, "reason": None},
+                    },
+                    "duration_seconds": 4.0,
+                    "windows": [],
+                    "warnings": [],
+                    "model_id": "3f9c0c5b",
+                }
+            ]
         }
     )
 
@@ -231,21 +240,23 @@ class Results(Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "results": [
-                    {
-                        "clip_id": "0198c7f2",
-                        "score": 0.42,
-                        "start_seconds": 2.0,
-                        "end_seconds": 6.0,
-                        "filename": "beach.mp4",
-                        "tags": ["holiday"],
-                        "media_url": "/clips/0198c7f2/media",
-                        "thumbnail_url": "/clips/0198c7f2/thumbnail",
-                    }
-                ],
-                "model_id": "3f9c0c5b",
-            }
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "clip_id": "0198c7f2",
+                            "score": 0.42,
+                            "start_seconds": 2.0,
+                            "end_seconds": 6.0,
+                            "filename": "beach.mp4",
+                            "tags": ["holiday"],
+                            "media_url": "/clips/0198c7f2/media",
+                            "thumbnail_url": "/clips/0198c7f2/thumbnail",
+                        }
+                    ],
+                    "model_id": "3f9c0c5b",
+                }
+            ]
         }
     )
 
@@ -294,15 +305,17 @@ class Class(Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "class_id": "0198c7f3",
-                "name": "kettle whistling",
-                "synonyms": ["boiling kettle"],
-                "description": "",
-                "seen": False,
-                "enabled": True,
-                "created_at": "2026-01-31T12:00:00Z",
-            }
+            "examples": [
+                {
+                    "class_id": "0198c7f3",
+                    "name": "kettle whistling",
+                    "synonyms": ["boiling kettle"],
+                    "description": "",
+                    "seen": False,
+                    "enabled": True,
+                    "created_at": "2026-01-31T12:00:00Z",
+                }
+            ]
         }
     )
 
@@ -380,25 +393,27 @@ class Clip(Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "clip_id": "0198c7f2",
-                "filename": "beach.mp4",
-                "content_type": "video/mp4",
-                "content_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-                "size_bytes": 734003,
-                "duration_seconds": 4.0,
-                "modalities": {
-                    "audio": {"used": True, "reason": None},
-                    "video": {"used": True, "reason": None},
-                },
-                "tags": ["holiday"],
-                "warnings": [],
-                "segment_count": 1,
-                "created_at": "2026-01-31T12:00:00Z",
-                "media_url": "/clips/0198c7f2/media",
-                "thumbnail_url": "/clips/0198c7f2/thumbnail",
-                "model_id": "3f9c0c5b",
-            }
+            "examples": [
+                {
+                    "clip_id": "0198c7f2",
+                    "filename": "beach.mp4",
+                    "content_type": "video/mp4",
+                    "content_hash": "9f86d081" * 8,
+                    "size_bytes": 734003,
+                    "duration_seconds": 4.0,
+                    "modalities": {
+                        "audio": {"used": True, "reason": None},
+                        "video": {"used": True, "reason": None},
+                    },
+                    "tags": ["holiday"],
+                    "warnings": [],
+                    "segment_count": 1,
+                    "created_at": "2026-01-31T12:00:00Z",
+                    "media_url": "/clips/0198c7f2/media",
+                    "thumbnail_url": "/clips/0198c7f2/thumbnail",
+                    "model_id": "3f9c0c5b",
+                }
+            ]
         }
     )
 
@@ -449,6 +464,12 @@ class EmbedTexts(Request):
 class TextVectors(Answer):
     """Answer of `POST /embed` for texts: a unit vector for each, in their order."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"vectors": [[0.6, 0.8], [-0.8, 0.6]], "model_id": "3f9c0c5b"}]
+        }
+    )
+
     vectors: list[list[float]]
     model_id: str
 
@@ -465,6 +486,32 @@ class WindowVectors(Answer):
 class ClipVectors(Answer):
     """Answer of `POST /embed` for a file: unit vectors, null where a modality was not used."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "audio": [0.6, 0.8],
+                    "video": None,
+                    "windows": [
+                        {
+                            "start_seconds": 0.0,
+                            "end_seconds": 4.0,
+                            "audio": [0.6, 0.8],
+                            "video": None,
+                        }
+                    ],
+                    "modalities": {
+                        "audio": {"used": True, "reason": None},
+                        "video": {"used": False, "reason": "the file has no pictures"},
+                    },
+                    "duration_seconds": 4.0,
+                    "warnings": [],
+                    "model_id": "3f9c0c5b",
+                }
+            ]
+        }
+    )
+
     audio: list[float] | None
     video: list[float] | None
     windows: list[WindowVectors]
@@ -479,6 +526,27 @@ class ClipVectors(Answer):
 
 class ModelInfo(Answer):
     """Answer of `GET /model`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model_id": "3f9c0c5b",
+                    "head": "avgzslnet",
+                    "audio_backbone": "compact-audio",
+                    "video_backbone": "compact-video",
+                    "text_encoder": "minilm",
+                    "embedding_dim": 384,
+                    "device": "cpu",
+                    "vector_store": "faiss",
+                    "classes": 1200,
+                    "clips": 40,
+                    "segments": 310,
+                    "vectors": {"labels": 1200, "both": 310, "audio": 250, "video": 300},
+                }
+            ]
+        }
+    )
 
     model_id: str
     head: str
@@ -497,6 +565,10 @@ class ModelInfo(Answer):
 class Health(Answer):
     """Answer of `GET /healthz` and `GET /readyz`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ready", "version": "0.1.0"}]}
+    )
+
     status: Literal["alive", "ready"]
     version: str
 
@@ -514,14 +586,16 @@ class ProblemDetails(Answer):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "example": {
-                "type": "urn:avgzsl:problem:clip_not_found",
-                "title": "Not Found",
-                "status": 404,
-                "detail": "No clip has the id '0198c7f2'; GET /clips lists them.",
-                "code": "clip_not_found",
-                "request_id": "5d1f6a0e2f0c4f0f9f0e1f7a3b6f0d11",
-            }
+            "examples": [
+                {
+                    "type": "urn:avgzsl:problem:clip_not_found",
+                    "title": "Not Found",
+                    "status": 404,
+                    "detail": "No clip has the id '0198c7f2'; GET /clips lists them.",
+                    "code": "clip_not_found",
+                    "request_id": "5d1f6a0e2f0c4f0f9f0e1f7a3b6f0d11",
+                }
+            ]
         }
     )
 

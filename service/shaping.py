@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import types as library
-from model.embedding import ClipEmbedding, WindowEmbedding
+from model.embedding import ClipEmbedding
 from model.media.types import ClipSummary, Modality
 from model.scoring import LabelRanking
 from service import schemas
@@ -25,16 +25,18 @@ def classification(
     embedding: ClipEmbedding,
     *,
     top_k: int,
-    with_windows: bool,
     model_id: str,
 ) -> schemas.Classification:
     """Shape the answer of `POST /classify`."""
-    windows = []
-    if with_windows:
-        windows = [
-            _window_labels(window, _labels(ranked, ranking, top_k))
-            for window, ranking in zip(embedding.windows, ranked.windows, strict=True)
-        ]
+    windows = [
+        schemas.WindowLabels(
+            start_seconds=window.start_seconds,
+            end_seconds=window.end_seconds,
+            labels=_labels(ranked, ranking, min(top_k, schemas.WINDOW_LABELS_LIMIT)),
+        )
+        # No rankings of windows at all where they were not asked for.
+        for window, ranking in zip(embedding.windows, ranked.windows, strict=False)
+    ]
     unusable = ranked.clip is None
     return schemas.Classification(
         labels=_labels(ranked, ranked.clip, top_k),
@@ -166,12 +168,6 @@ def _label(ranked: Classification, ranking: LabelRanking, column: int) -> schema
         probability=float(ranking.probability[column]),
         seen=bool(ranked.seen[column]),
         by_modality=schemas.LabelByModality(audio=by("audio"), video=by("video")),
-    )
-
-
-def _window_labels(window: WindowEmbedding, labels: list[schemas.Label]) -> schemas.WindowLabels:
-    return schemas.WindowLabels(
-        start_seconds=window.start_seconds, end_seconds=window.end_seconds, labels=labels
     )
 
 

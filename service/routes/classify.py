@@ -24,11 +24,12 @@ async def classify(upload: UploadDep, resources: ResourcesDep) -> schemas.Classi
         form.candidate_labels, limit=resources.settings.max_candidate_labels
     )
     embedding = await resources.pipeline.embed_clip(upload.path, modality=form.modality)
-    ranked = await resources.classifier.classify(embedding, candidates=candidates)
+    ranked = await resources.classifier.classify(
+        embedding, candidates=candidates, with_windows=form.windows
+    )
     return shaping.classification(
         ranked,
         embedding,
         top_k=form.top_k,
-        with_windows=form.windows,
         model_id=resources.embedder.card.model_id,
     )

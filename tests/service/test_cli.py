@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import greet
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "faiss", "sentence_transformers", "transformers")
 
@@ -47,6 +49,16 @@ def test_help_and_version_answer() -> None:
     assert "serve" in run("-m", "service", "--help").stdout
     assert "--port" in run("-m", "service", "serve", "--help").stdout
     assert run("-m", "service", "--version").stdout.startswith("avgzsl ")
+
+
+def test_the_greeting_names_a_sample_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    greet("0.0.0.0", 8000)
+
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "curl" in line]
+    assert len(lines) == 3
+    assert all("http://127.0.0.1:8000/" in line for line in lines)
+    sample = lines[0].split("@")[1].split()[0]
+    assert (ROOT / sample).is_file()
 
 
 def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.service.conftest import assert_problem, file_part, store
+from tests.service.conftest import assert_problem, make_app, store
 from tests.service.media import mp4, wav
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One library for all of these: each test stores what it looks at."""
+    with TestClient(make_app(tmp_path_factory.mktemp("media"))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def url(client: TestClient) -> str:
     return str(store(client)["media_url"])
 
@@ -66,7 +74,7 @@ def test_a_range_behind_the_end_is_refused(client: TestClient, url: str, header:
     ["bytes=-", "bytes=5-2", "bytes=a-b", "lines=0-9", "bytes", "bytes=0-9,20-29", "bytes=٣-٤"],
 )
 def test_a_range_that_makes_no_sense_is_ignored(client: TestClient, url: str, header: str) -> None:
-    reply = client.get(url, headers={"range": header.encode()})
+    reply = client.get(url, headers={b"range": header.encode()})
 
     assert (reply.status_code, reply.content) == (200, wav())
 
@@ -142,9 +150,10 @@ def test_a_sound_has_no_thumbnail(client: TestClient) -> None:
     assert_problem(reply, 404, "thumbnail_not_found")
 
 
-def test_a_file_that_vanished_is_a_storage_error(client: TestClient, tmp_path: Any) -> None:
-    clip = client.post("/clips", files=file_part()).json()
-    for path in (tmp_path / "library" / "media").rglob(clip["content_hash"]):
-        path.unlink()
+def test_a_file_that_vanished_is_a_storage_error(tmp_path: Path) -> None:
+    with TestClient(make_app(tmp_path)) as client:
+        clip = store(client)
+        for path in (tmp_path / "library" / "media").rglob(clip["content_hash"]):
+            path.unlink()
 
-    assert_problem(client.get(clip["media_url"]), 507, "storage_error")
+        assert_problem(client.get(clip["media_url"]), 507, "storage_error")

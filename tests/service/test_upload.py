@@ -124,7 +124,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_file_arrives_whole_however_it_is_cut(tmp_path: Path) -> None:
     body = HEAD + wav(0.1) + TAIL
-    exchange = Exchange(body[i : i + 1] for i in range(len(body)))
+    exchange = Exchange(body[i : i + 7] for i in range(0, len(body), 7))
 
     exchange.run(tmp_path)
 
