@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model.errors import ModalityMissing
 from model.media.decode import Clock, Tally, TrackReport, counting_damage, packets, prepare
 from model.media.limits import Budget, MediaLimits
-from model.media.probe import MediaInfo, open_container, probe
+from model.media.probe import MAX_SAMPLE_RATE, MediaInfo, open_container, probe
 from model.media.types import AudioBlock
 
 _TIMESTAMP_TOLERANCE_SECONDS = 0.1
@@ -56,55 +56,72 @@ def read_audio(
     if info.audio is None:
         raise ModalityMissing(f"The file cannot be heard: {info.audio_reason}.")
     tally = Tally("sound")
-    clock = Clock(info, budget, tally)
-    run: _Run | None = None
+    mixdown = _Mixdown(Clock(info, budget, tally), budget, sample_rate)
     with open_container(path, limits, budget=budget) as container:
         stream = cast(AudioStream, container.streams[info.audio.index])
         prepare(container, stream, budget)
         for packet in packets(container, stream, budget, tally):
-            frames: list[AudioFrame] = []
             with counting_damage(packet, tally):
-                frames = stream.decode(packet)
-            for frame in frames:
-                if not frame.samples or not frame.sample_rate:
-                    continue
-                end = run.end_seconds if run else 0.0
-                start = clock.place(frame.time, end, earliest=end - _TIMESTAMP_TOLERANCE_SECONDS)
-                if start <= end + _TIMESTAMP_TOLERANCE_SECONDS:
-                    start = end
-                budget.charge_media(start + frame.samples / frame.sample_rate)
-                if run is None or not run.is_continued_by(frame, start):
-                    if run is not None:
-                        yield from run.flush()
-                    run = _Run(frame, start, sample_rate)
-                yield from run.push(frame)
-    if run is not None:
-        yield from run.flush()
-    return tally.report(end_seconds=run.end_seconds if run else 0.0, delivered=run is not None)
+                for frame in stream.decode(packet):
+                    yield from mixdown.take(frame)
+    yield from mixdown.flush()
+    return tally.report(end_seconds=mixdown.end_seconds, delivered=mixdown.has_begun)
+
+
+class _Mixdown:
+    """Lays frames of any format on the clip's clock and turns them into mono blocks."""
+
+    def __init__(self, clock: Clock, budget: Budget, sample_rate: int) -> None:
+        self.end_seconds = 0.0
+        self.has_begun = False
+        self._clock = clock
+        self._budget = budget
+        self._sample_rate = sample_rate
+        self._run: _Run | None = None
+
+    def take(self, frame: AudioFrame) -> Iterator[AudioBlock]:
+        if not frame.samples or not 0 < frame.sample_rate <= MAX_SAMPLE_RATE:
+            return
+        start = self._start_of(frame)
+        end = start + frame.samples / frame.sample_rate
+        self._budget.charge_media(end)
+        if start != self.end_seconds or self._run is None or not self._run.fits(frame):
+            yield from self.flush()
+            self._run = _Run(frame, start, self._sample_rate)
+        self.end_seconds = end
+        self.has_begun = True
+        yield from self._run.push(frame)
+
+    def flush(self) -> Iterator[AudioBlock]:
+        run, self._run = self._run, None
+        if run is not None:
+            yield from run.push(None)
+
+    def _start_of(self, frame: AudioFrame) -> float:
+        earliest = self.end_seconds - _TIMESTAMP_TOLERANCE_SECONDS
+        start = self._clock.place(frame.time, self.end_seconds, earliest=earliest)
+        is_next = start <= self.end_seconds + _TIMESTAMP_TOLERANCE_SECONDS
+        return self.end_seconds if is_next else start
 
 
 class _Run:
     """A stretch of sound without holes in one format: frames in, mono blocks out."""
 
     def __init__(self, frame: AudioFrame, start_seconds: float, sample_rate: int) -> None:
-        self.end_seconds = start_seconds
         self._format = _format_of(frame)
         self._sample_rate = sample_rate
         self._next_sample = round(start_seconds * sample_rate)
         self._mixer = _mixer(frame, sample_rate)
 
-    def is_continued_by(self, frame: AudioFrame, start_seconds: float) -> bool:
-        return start_seconds == self.end_seconds and _format_of(frame) == self._format
+    def fits(self, frame: AudioFrame) -> bool:
+        return _format_of(frame) == self._format
 
-    def push(self, frame: AudioFrame) -> Iterator[AudioBlock]:
-        self.end_seconds += frame.samples / frame.sample_rate
-        # The samples are counted instead: FFmpeg's mixer would stumble over odd timestamps.
-        frame.pts = None
+    def push(self, frame: AudioFrame | None) -> Iterator[AudioBlock]:
+        """Mix `frame`, or flush the mixer at the end (None)."""
+        if frame is not None:
+            # The samples are counted instead: FFmpeg's mixer would stumble over odd timestamps.
+            frame.pts = None
         self._mixer.push(frame)
-        return self._pull()
-
-    def flush(self) -> Iterator[AudioBlock]:
-        self._mixer.push(None)
         return self._pull()
 
     def _pull(self) -> Iterator[AudioBlock]:
@@ -159,4 +176,6 @@ def _next_frame(graph: Graph) -> AudioFrame | None:
 
 def _clean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (N,) samples within [-1, 1]: float files hold louder ones, infinities and NaN."""
-    return np.clip(np.nan_to_num(samples, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+    clipped = np.clip(samples, -1.0, 1.0)
+    clipped[np.isnan(clipped)] = 0.0
+    return clipped

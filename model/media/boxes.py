@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 _ENCRYPTED_ENTRIES = frozenset({b"encv", b"enca", b"drmi", b"drms"})
 """Common encryption of video and audio, and their iTunes ancestors."""
 
-_MAX_BOXES = 4096
+_MAX_BOXES = 256
 """Sister boxes that are looked at; a file that needs more is made to waste time."""
 
 

@@ -65,7 +65,9 @@ class ClipReader:
         limits: MediaLimits,
         modality: ModalityChoice = "auto",
     ) -> None:
-        self.info = probe(path, limits)
+        budget = Budget(limits)
+        self.info = probe(path, limits, budget=budget)
+        self._opening_seconds = budget.elapsed_seconds
         self._path = path
         self._spec = spec
         self._limits = limits
@@ -74,7 +76,7 @@ class ClipReader:
         self._obstacles = _obstacles(self.info, modality)
         _require_track(self.info, modality, self._obstacles)
         if self.info.video is not None and "video" not in self._obstacles:
-            Budget(limits).charge_frame(self.info.video.width, self.info.video.height)
+            budget.charge_frame(self.info.video.width, self.info.video.height)
 
     def chunks(self, windows_per_chunk: int = 32) -> Iterator[ClipChunk]:
         """Decode the clip and yield its windows in order, `windows_per_chunk` at a time.
@@ -88,7 +90,7 @@ class ClipReader:
             ModalityMissing: the same, where one modality was asked for.
             DurationTooLong, FrameTooLarge, DecodeTimeout: the clip goes over the limits.
         """
-        budget = Budget(self._limits)
+        budget = Budget(self._limits, spent_seconds=self._opening_seconds)
         join = _Join(self._spec, self._sound(budget), self._pictures(budget))
         try:
             for chunk in join.chunks(windows_per_chunk):

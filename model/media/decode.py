@@ -22,6 +22,9 @@ _TrackT = TypeVar("_TrackT", AudioStream, VideoStream)
 _BELIEVED_GAP_SECONDS = 60.0
 """A longer hole is believed only where the declared duration has room for it."""
 
+_NOTABLE_JUMP_SECONDS = 1.0
+"""Smaller overlaps, where files were joined or a track starts early, are closed without a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackReport:
@@ -122,8 +125,7 @@ class Clock:
         seconds = stamp + self._shift
         if earliest <= seconds <= max(follows_at + _BELIEVED_GAP_SECONDS, self._last_believed):
             return seconds
-        # Before its first sample a track may start a little early: that is no fault.
-        self._tally.jumps += follows_at > 0.0
+        self._tally.jumps += abs(seconds - follows_at) > _NOTABLE_JUMP_SECONDS
         self._shift += follows_at - seconds
         return follows_at
 

@@ -37,11 +37,14 @@ class MediaLimits:
 
 
 class Budget:
-    """The account of one decode: its clock starts at once, and every generator charges it."""
+    """The account of one decode: its clock starts at once, and every generator charges it.
 
-    def __init__(self, limits: MediaLimits) -> None:
+    `spent_seconds` of the time limit are used up already, by opening the file.
+    """
+
+    def __init__(self, limits: MediaLimits, *, spent_seconds: float = 0.0) -> None:
         self.limits = limits
-        self._started = time.monotonic()
+        self._started = time.monotonic() - spent_seconds
         self._paused_seconds = 0.0
 
     @property
@@ -90,7 +93,7 @@ class Budget:
     def is_behind(self, position_seconds: float, total_seconds: float | None) -> bool:
         """Whether, at the pace so far, `total_seconds` of media would not be done in time.
 
-        `total_seconds` is only a hint (the declared duration); without it nothing is foreseen.
+        `total_seconds` is only a hint; without one nothing is foreseen.
         """
         timeout = self.limits.decode_timeout_seconds
         elapsed = self.elapsed_seconds

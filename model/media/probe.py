@@ -34,6 +34,9 @@ image sequence or a subtitle, so that opening a file never opens another one."""
 MAX_CHANNELS = 64
 """Channels that FFmpeg's mixer takes."""
 
+MAX_SAMPLE_RATE = 768_000
+"""Samples a second; no recorder has more, and the tables of the resampler grow with it."""
+
 _IMAGE_CODECS = frozenset(
     {"mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000", "libjxl", "jpegls", "ppm"}
 )
@@ -251,8 +254,15 @@ def _obstacle(stream: AudioStream | VideoStream, encrypted_ids: frozenset[int]) 
     # PyAV leaves the context out where FFmpeg has no decoder.
     if stream.codec_context is None:
         return f"the {what} {verb} in a codec without a decoder here"
-    if isinstance(stream, AudioStream) and stream.codec_context.channels > MAX_CHANNELS:
-        return f"the sound has {stream.codec_context.channels} channels, more than {MAX_CHANNELS}"
+    return _audio_obstacle(stream) if isinstance(stream, AudioStream) else None
+
+
+def _audio_obstacle(stream: AudioStream) -> str | None:
+    context = stream.codec_context
+    if context.channels > MAX_CHANNELS:
+        return f"the sound has {context.channels} channels, more than {MAX_CHANNELS}"
+    if context.sample_rate > MAX_SAMPLE_RATE:
+        return f"the sound has {context.sample_rate} samples a second, over {MAX_SAMPLE_RATE}"
     return None
 
 

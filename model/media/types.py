@@ -18,7 +18,9 @@ class DecodeSpec:
     """How a clip is cut; the backbones and the checkpoint decide it.
 
     Windows are half-open, `[start_seconds, end_seconds)`. A clip no longer than one window is one
-    window; otherwise windows start every `hop_seconds` and the last one ends with the clip.
+    window; otherwise windows start every `hop_seconds` and the last one ends with the clip. Where
+    the clip goes on for less than a twentieth of a window after a regular one, that one is shifted
+    to the end instead of followed by a nearly equal one.
     """
 
     sample_rate: int

@@ -30,11 +30,11 @@ _MAX_ASPECT = 4
 _MAX_HELD_PACKETS = 600
 """Packets that wait for the next target time to come into sight; beyond, they are just decoded."""
 
+_MAX_HELD_BYTES = 64 * 2**20
+"""The same for their size."""
+
 _MAX_STEP_SECONDS = 60.0
 """A picture that claims to be shown for longer is not believed."""
-
-_MAX_UNPROVEN_KEYS = 16
-"""Key frames that are decoded to learn what a file's key frames are worth."""
 
 _SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video"})
 """Decoders that skip the very packet that they are given; others apply it to a later one."""
@@ -60,8 +60,8 @@ def read_frames(
     upright, scaled so that the shorter side has `frame_size` pixels and the longer one at most four
     times as many. Transparency and the pixels' aspect ratio are ignored.
 
-    Where decoding everything would go over the time limit, groups of pictures are passed over and
-    their key frame stands for them, with a warning.
+    Where decoding everything would go over the time limit, pictures are passed over up to the next
+    key frame, the last one before stands for them, and the report warns of it.
 
     Args:
         path: the media file.
@@ -92,7 +92,8 @@ def read_frames(
         stream = cast(VideoStream, container.streams[info.video.index])
         prepare(container, stream, budget)
         frame_seconds = _frame_seconds(stream)
-        plan = _Plan(clock, frames_per_second, budget, info.declared_duration_seconds, tally)
+        foresight = _Foresight(info.declared_duration_seconds, container.size)
+        plan = _Plan(clock, frames_per_second, budget, foresight, tally)
         shown: DecodedFrame | None = None
         shown_since = 0.0
         for frame in _decoded(packets(container, stream, budget, tally), plan, tally, budget):
@@ -123,6 +124,19 @@ class _Wanted(NamedTuple):
     is_landing: bool = False
 
 
+class _Foresight(NamedTuple):
+    """Guesses how long the clip is, to judge the pace by; nothing else depends on it."""
+
+    declared_seconds: float | None
+    size_bytes: int
+
+    def total_seconds(self, packet: Packet[VideoStream], position_seconds: float) -> float | None:
+        """Return the declared duration, or what `packet`'s place in the file makes likely."""
+        if self.declared_seconds or not packet.pos:
+            return self.declared_seconds
+        return position_seconds * self.size_bytes / packet.pos
+
+
 class _Plan:
     """Picks the packets that must be decoded for the target times, by looking ahead in the file.
 
@@ -136,17 +150,18 @@ class _Plan:
         clock: Clock,
         frames_per_second: float,
         budget: Budget,
-        total_seconds: float | None,
+        foresight: _Foresight,
         tally: Tally,
     ) -> None:
         self._clock = clock
         self._rate = frames_per_second
         self._budget = budget
-        self._total_seconds = total_seconds
+        self._foresight = foresight
         self._tally = tally
         self._held: list[Packet[VideoStream]] = []
+        self._held_bytes = 0
         self._target_index = 0
-        self._last_stamp: float | None = None
+        self._decoding_stamp: float | None = None
         self._is_trusted = True
         self._keys_only = False
         self._landings: set[int] = set()
@@ -171,11 +186,9 @@ class _Plan:
                 self._leave_out(packet)
             return
         if packet.is_keyframe and not packet.is_discard:
-            self._come_to_key(packet)
+            yield from self._come_to_key(packet)
         yield from self._due(packet)
-        if len(self._held) >= _MAX_HELD_PACKETS:
-            yield from self._release()
-        self._held.append(packet)
+        yield from self._hold(packet)
 
     def verify(self, frame: DecodedFrame) -> None:
         """Learn from a decoded key frame whether this file's key frames stand for themselves.
@@ -188,14 +201,20 @@ class _Plan:
             self._keys_are_whole = is_whole and self._keys_are_whole is not False
 
     def _has_sound_times(self, packet: Packet[VideoStream]) -> bool:
-        """Whether the decoding times rise without leaps, and there are display times."""
-        if packet.dts is None or packet.pts is None:
+        """Whether there are display times, and the decoding times rise without leaps.
+
+        The first packets may lack a decoding time, where the container stores display times alone.
+        """
+        if packet.pts is None:
             return False
+        if packet.dts is None:
+            return self._decoding_stamp is None
         stamp = _seconds(packet, packet.dts)
-        if self._last_stamp is None:
-            # The first pictures may be decoded before the clip's 0.
-            self._last_stamp = min(stamp, self._clock.to_stamp(0.0))
-        last, self._last_stamp = self._last_stamp, stamp
+        # The first pictures may be decoded before the clip's 0.
+        last = min(stamp, self._clock.to_stamp(0.0))
+        if self._decoding_stamp is not None:
+            last = self._decoding_stamp
+        self._decoding_stamp = stamp
         return 0.0 <= stamp - last <= _MAX_STEP_SECONDS
 
     def _target_stamp(self) -> float:
@@ -203,14 +222,15 @@ class _Plan:
 
     def _keep_pace(self, packet: Packet[VideoStream]) -> None:
         """Where decoding falls behind, turn to key frames alone until it is in time again."""
-        position = self._clock.to_seconds(_seconds(packet, packet.dts))
-        is_behind = self._budget.is_behind(position, self._total_seconds)
+        position = max(0.0, self._clock.to_seconds(_seconds(packet, packet.dts)))
+        total_seconds = self._foresight.total_seconds(packet, position)
+        is_behind = self._budget.is_behind(position, total_seconds)
         if is_behind and not self._keys_only:
             self._keys_only = True
-            self._held.clear()
+            self._take_held()
             self._tally.note_once(
-                f"from {position:.1f} s on some pictures are the nearest key frame before, to stay "
-                "within the time limit"
+                f"from {position:.1f} s on pictures were passed over, and the last one before "
+                "stands for them, to stay within the time limit"
             )
         elif self._keys_only and packet.is_keyframe and not is_behind:
             self._keys_only = False
@@ -221,21 +241,21 @@ class _Plan:
         stamp = _seconds(packet, packet.pts) + shown_seconds
         self.left_out_until = max(self.left_out_until, self._clock.to_seconds(stamp))
 
-    def _come_to_key(self, key: Packet[VideoStream]) -> None:
+    def _come_to_key(self, key: Packet[VideoStream]) -> Iterator[_Wanted]:
         """Forget the held packets if they are over once `key` is shown, before the target.
 
-        The first key frames are decoded in their turn, to learn whether they can be landed on.
+        As long as it is not known whether key frames can be landed on, they are decoded instead.
         """
         stamp = _seconds(key, key.pts)
-        if not self._keys_are_whole:
-            if self._has_begun and len(self._unproven_keys) < _MAX_UNPROVEN_KEYS:
-                self._unproven_keys.add(cast(int, key.pts))
-        elif (
-            self._held
-            and stamp <= self._target_stamp()
-            and all(_seconds(packet, packet.pts) < stamp for packet in self._held)
-        ):
-            self._held.clear()
+        is_skip = stamp <= self._target_stamp() and all(
+            _seconds(packet, packet.pts) < stamp for packet in self._held
+        )
+        if self._keys_are_whole is None and self._has_begun:
+            self._unproven_keys.add(cast(int, key.pts))
+            if is_skip:
+                yield from self._release()
+        elif is_skip and self._held and self._keys_are_whole:
+            self._take_held()
             self._landings.add(cast(int, key.pts))
         self._has_begun = True
 
@@ -244,23 +264,37 @@ class _Plan:
 
         No later packet is shown before its own decoding time, so that the choice is final.
         """
-        held = [(_seconds(each, each.pts), each) for each in self._held]
+        until = -math.inf if packet.dts is None else _seconds(packet, packet.dts)
+        if self._target_stamp() >= until:
+            return
+        stamps = [_seconds(each, each.pts) for each in self._held]
         shown: set[float] = set()
         passed = -math.inf
-        while (target := self._target_stamp()) < _seconds(packet, packet.dts):
-            shown.add(max((stamp for stamp, _ in held if stamp <= target), default=-math.inf))
+        while (target := self._target_stamp()) < until:
+            shown.add(max((stamp for stamp in stamps if stamp <= target), default=-math.inf))
             passed = target
             self._target_index += 1
-        last = max((index for index, (stamp, _) in enumerate(held) if stamp in shown), default=-1)
-        self._held = self._held[last + 1 :]
-        for stamp, each in held[: last + 1]:
+        last = max((index for index, stamp in enumerate(stamps) if stamp in shown), default=-1)
+        for stamp, each in zip(stamps, self._take_held(last + 1), strict=False):
             is_idle = stamp <= passed and stamp not in shown
             yield _Wanted(each, is_idle, each.pts in self._landings)
 
     def _release(self) -> Iterator[_Wanted]:
-        held, self._held = self._held, []
-        for packet in held:
+        for packet in self._take_held():
             yield _Wanted(packet, is_landing=packet.pts in self._landings)
+
+    def _hold(self, packet: Packet[VideoStream]) -> Iterator[_Wanted]:
+        self._held.append(packet)
+        self._held_bytes += packet.size
+        if len(self._held) > _MAX_HELD_PACKETS or self._held_bytes > _MAX_HELD_BYTES:
+            yield from self._release()
+
+    def _take_held(self, count: int | None = None) -> list[Packet[VideoStream]]:
+        """Remove and return the first `count` of the packets that are held, by default all."""
+        taken = self._held[:count]
+        self._held = self._held[len(taken) :]
+        self._held_bytes -= sum(packet.size for packet in taken)
+        return taken
 
 
 class _Targets:
@@ -397,7 +431,8 @@ def _drain(stream: VideoStream) -> list[DecodedFrame]:
 
 
 def _seconds(packet: Packet[VideoStream], stamp: int | None) -> float:
-    return float((stamp or 0) * packet.time_base)
+    base = packet.time_base
+    return (stamp or 0) * base.numerator / base.denominator
 
 
 def _stamp(frame: DecodedFrame) -> float | None:

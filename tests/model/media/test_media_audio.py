@@ -220,6 +220,13 @@ def test_a_rate_of_one_sample_a_second_does_not_fill_the_memory(tmp_path: Path):
         read(path)
 
 
+def test_a_rate_that_no_recorder_has_is_a_reason(tmp_path: Path):
+    path = tmp_path / "fast.wav"
+    _write_wav(path, 1, 8_345_122, np.zeros(1000, np.int16))
+    with pytest.raises(ModalityMissing, match="8345122 samples a second, over 768000"):
+        read(path)
+
+
 def test_the_deadline_is_kept(render: Render):
     path = render("song.wav", sound=Sound(tones=((500, 60.0),), codec="pcm_s16le"))
     with pytest.raises(DecodeTimeout):

@@ -2,6 +2,8 @@ import socket
 import struct
 import subprocess
 import sys
+import time
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -9,6 +11,7 @@ import pytest
 from conftest import Pictures, Render, Sound
 
 from model.errors import EmptyFile, FileTooLarge, MediaError, TooManyStreams, UnsupportedMedia
+from model.media.boxes import encrypted_track_ids
 from model.media.limits import MediaLimits
 from model.media.probe import open_container, probe
 
@@ -230,3 +233,26 @@ def test_the_container_is_closed_after_an_error(render: Render):
         raise KeyError("from the caller")
     with pytest.raises(AssertionError, match="not open"):
         next(container.demux())
+
+
+def test_a_file_made_of_boxes_alone_is_soon_given_up(tmp_path: Path):
+    path = tmp_path / "boxes.mp4"
+    empty = _box(b"trak") * 200_000
+    path.write_bytes(_box(b"moov", empty) * 20)
+    started = time.monotonic()
+    with path.open("rb") as file:
+        assert encrypted_track_ids(file) == frozenset()
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_track_is_encrypted_if_all_its_sample_entries_are():
+    def movie(*entries: bytes) -> BytesIO:
+        table = _box(b"stsd", struct.pack(">II", 0, len(entries)), *map(_box, entries))
+        media = _box(b"mdia", _box(b"minf", _box(b"stbl", table)))
+        header = _box(b"tkhd", struct.pack(">BxxxQQI", 1, 0, 0, 7), bytes(60))
+        return BytesIO(_box(b"ftyp") + _box(b"moov", _box(b"trak", header, media)))
+
+    assert encrypted_track_ids(movie(b"encv")) == {7}
+    assert encrypted_track_ids(movie(b"enca", b"enca")) == {7}
+    assert encrypted_track_ids(movie(b"enca", b"mp4a")) == frozenset()
+    assert encrypted_track_ids(movie()) == frozenset()

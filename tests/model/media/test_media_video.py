@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from model.errors import DecodeTimeout, DurationTooLong, FrameTooLarge, ModalityMissing
 from model.media.decode import TrackReport
 from model.media.limits import Budget, MediaLimits
+from model.media.probe import probe
 from model.media.types import VideoFrame
 from model.media.video import read_frames
 
@@ -17,16 +19,12 @@ LIMITS = MediaLimits()
 
 
 def read(
-    path: Path,
-    fps: float = 10.0,
-    size: int = 48,
-    limits: MediaLimits = LIMITS,
-    budget: Budget | None = None,
+    path: Path, *, fps: float = 10.0, size: int = 48, limits: MediaLimits = LIMITS, **options: Any
 ) -> tuple[list[VideoFrame], TrackReport]:
     def items() -> Iterator[VideoFrame]:
         nonlocal report
         report = yield from read_frames(
-            path, frames_per_second=fps, frame_size=size, limits=limits, budget=budget
+            path, frames_per_second=fps, frame_size=size, limits=limits, **options
         )
 
     report: TrackReport | None = None
@@ -260,32 +258,35 @@ def test_the_deadline_is_kept(render: Render):
         read(path, limits=MediaLimits(decode_timeout_seconds=0.0))
 
 
-class _SlowClock(Budget):
-    """A budget on a machine where every packet takes 20 ms."""
+class _SlowMachine(Budget):
+    """A budget on a machine where decoding a packet takes 20 ms and all else nothing."""
 
-    def __init__(self, limits: MediaLimits) -> None:
-        super().__init__(limits)
-        self._ticks = 0
+    decoded = 0
 
-    def check_deadline(self) -> None:
-        self._ticks += 1
-        super().check_deadline()
+    def charge_frame(self, width: int, height: int) -> None:
+        self.decoded += 1
+        super().charge_frame(width, height)
 
     @property
     def elapsed_seconds(self) -> float:
-        return 0.02 * getattr(self, "_ticks", 0)
+        return 0.02 * self.decoded
 
 
-def test_a_decode_that_falls_behind_turns_to_key_frames(render: Render):
+@pytest.mark.parametrize("declared_seconds", [30.0, None], ids=["declared", "recorded live"])
+def test_a_decode_that_falls_behind_turns_to_key_frames(
+    render: Render, declared_seconds: float | None
+):
+    # All 300 pictures would take 6 s.
+    limits = MediaLimits(decode_timeout_seconds=3.0)
     options = (("crf", "12"), ("g", "10"), ("sc_threshold", "0"))
-    path = render("heavy.mp4", pictures=Pictures(count=300, options=options))
-    limits = MediaLimits(decode_timeout_seconds=7.0)
-    frames, report = read(path, fps=5.0, limits=limits, budget=_SlowClock(limits))
+    path = render("heavy.mkv", pictures=Pictures(count=300, options=options))
+    info = replace(probe(path, limits), declared_duration_seconds=declared_seconds)
+    frames, report = read(path, fps=5.0, limits=limits, budget=_SlowMachine(limits), info=info)
     assert len(frames) == 150, "every target is answered"
-    numbers = [number for _, number in shown(frames)]
     assert all(-0.5 <= t * 10 - number <= 10.5 for t, number in shown(frames))
-    assert all(number % 10 == 0 for number in numbers[40:])
-    assert any("nearest key frame" in warning for warning in report.warnings)
+    assert len({number for _, number in shown(frames)}) > 50, "not key frames alone"
+    assert report.end_seconds == pytest.approx(30.0, abs=0.1)
+    assert any("passed over" in warning for warning in report.warnings)
 
 
 def test_a_file_without_pictures_says_so(render: Render):
