@@ -7,7 +7,7 @@ import numpy as np
 from index.catalogue_reader import CatalogueReader, VectorPair
 from index.fusion import weighted_mean
 from index.label_index import LabelIndex
-from index.names import name_key
+from index.names import name_key, single_spaced
 from index.types import ModalityWeights, SearchFilter
 
 
@@ -23,7 +23,9 @@ def matching_clips(
     The nearest class is looked up anew each time, so a class added a moment ago counts.
     """
     row_ids = reader.clip_rows(
-        tags=filter.tags, created_after=filter.created_after, clip_ids=filter.clip_ids
+        tags=[single_spaced(tag) for tag in filter.tags],
+        created_after=filter.created_after,
+        clip_ids=filter.clip_ids,
     )
     if filter.class_name is None:
         return row_ids

@@ -110,6 +110,9 @@ class FaissStore:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         parameters = faiss.SearchParameters()
         parameters.sel = selector
+        # Searches already run side by side, one a caller's thread; a team of threads in each waits
+        # for itself on a busy machine. OpenMP keeps the number per thread, hence here.
+        faiss.omp_set_num_threads(1)
         reach = k
         while True:
             reach = min(2 * reach, most)

@@ -19,7 +19,12 @@ def name_key(name: str) -> str:
     """Return what two spellings of one name share: NFKC, case folded, single spaces."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     # Folding can undo the normalisation, as in U+0345.
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return single_spaced(unicodedata.normalize("NFKC", folded))
+
+
+def single_spaced(text: str) -> str:
+    """Return the text without spaces at its ends, and with one where there were several."""
+    return " ".join(text.split())
 
 
 def checked_name(name: str) -> str:
@@ -27,7 +32,7 @@ def checked_name(name: str) -> str:
     problem = _problem(name, NAME_LIMIT)
     if problem:
         raise InvalidClassName(f"The class name {_shown(name)} {problem}.")
-    return " ".join(name.split())
+    return single_spaced(name)
 
 
 def checked_synonyms(name: str, synonyms: Iterable[str]) -> tuple[str, ...]:
@@ -40,7 +45,7 @@ def checked_synonyms(name: str, synonyms: Iterable[str]) -> tuple[str, ...]:
         problem = _problem(synonym, NAME_LIMIT)
         if problem:
             raise InvalidClassName(f"The synonym {_shown(synonym)} of {name!r} {problem}.")
-        distinct.setdefault(name_key(synonym), " ".join(synonym.split()))
+        distinct.setdefault(name_key(synonym), single_spaced(synonym))
     distinct.pop(name_key(name), None)
     if len(distinct) > SYNONYM_LIMIT:
         raise InvalidClassName(
@@ -70,7 +75,7 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
         problem = _problem(tag, TAG_LIMIT)
         if problem:
             raise InvalidTag(f"The tag {_shown(tag)} {problem}.")
-        distinct.setdefault(" ".join(tag.split()))
+        distinct.setdefault(single_spaced(tag))
     return tuple(distinct)
 
 

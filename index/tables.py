@@ -41,6 +41,20 @@ class VectorBlob(TypeDecorator[Vector]):
         return None if value is None else np.frombuffer(value, "<f4").astype(np.float32)
 
 
+class StorableText(TypeDecorator[str]):
+    """Text, in which a lone surrogate becomes its escape: it has no UTF-8 and would raise.
+
+    What is stored was checked before; this serves the questions, which then find nothing.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Escape what cannot be encoded."""
+        return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment, stored as UTC without saying so, because SQLite forgets time zones."""
 
@@ -62,7 +76,7 @@ class Base(DeclarativeBase):
     """What all tables share: how a Python type is stored."""
 
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy declares it without ClassVar
-        str: Text(),
+        str: StorableText(),
         float: Double(),
         datetime: UtcTime(),
         Vector: VectorBlob(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.errors import ClipNotFound, InvalidTag, StorageError
+from index.errors import ClassNotFound, ClipNotFound, InvalidTag, StorageError
 from index.library import Library
 from index.types import ModalityRecord, ModalityWeights, SearchFilter, Segment
 from tests.index.builders import (
@@ -114,6 +114,7 @@ def test_clips_are_filtered_by_tags_time_and_id(library: Library, upload: Path) 
     assert found() == [two.clip_id, one.clip_id]
     assert found(tags=("x",)) == [two.clip_id, one.clip_id]
     assert found(tags=("x", "y")) == [one.clip_id]
+    assert found(tags=(" y ",)) == [one.clip_id]
     assert found(tags=("X",)) == []
     assert found(created_after=one.created_at) == [two.clip_id]
     assert found(created_after=two.created_at) == []
@@ -122,6 +123,20 @@ def test_clips_are_filtered_by_tags_time_and_id(library: Library, upload: Path) 
     assert found(clip_ids=()) == []
     assert found(clip_ids=tuple(map(str, range(40_000)))) == []
     assert found(clip_ids=(two.clip_id,), tags=("y",)) == []
+
+
+def test_a_question_that_has_no_utf8_finds_nothing(library: Library, upload: Path) -> None:
+    library.add_clip(new_clip(unit(1), tags=("x",)), upload)
+    library.add_class(new_class("dog", axis(0)))
+    wild = "\ud800"
+    for parts in ({"tags": (wild,)}, {"clip_ids": (wild,)}, {"class_name": wild}):
+        assert library.list_clips(filter=SearchFilter(**parts)).total == 0
+    assert len(library.search(unit(1), exclude=[wild])) == 1
+    assert library.list_classes(query=wild).total == 0
+    with pytest.raises(ClipNotFound):
+        library.get_clip(wild)
+    with pytest.raises(ClassNotFound):
+        library.get_class(wild)
 
 
 def test_the_class_filter_follows_the_classes_of_the_moment(library: Library, upload: Path) -> None:
