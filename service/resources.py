@@ -1,5 +1,6 @@
 """What the application holds while it runs, made before the first request and closed at the end."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Resources:
     retriever: Retriever
     uploads: UploadDirectory
     readiness: Readiness
+    class_changes: asyncio.Lock
+    """Held from reading a class to writing it, so that its words and its vector agree."""
 
 
 @contextmanager
@@ -137,4 +140,5 @@ def _assembled(
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
         readiness=Readiness(pipeline, cache_seconds=settings.readiness_cache_seconds),
+        class_changes=asyncio.Lock(),
     )

@@ -22,7 +22,7 @@ WINDOW_LABELS_LIMIT = 20
 """A long clip has hundreds of windows: with `top_k` labels each, the answer would be all theirs."""
 
 
-class Request(BaseModel):
+class RequestPart(BaseModel):
     """Base of everything that a client sends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,7 +61,7 @@ SearchModality = Annotated[
 # Classify
 
 
-class ClassifyForm(Request):
+class ClassifyForm(RequestPart):
     """Fields of `POST /classify` besides the file."""
 
     candidate_labels: list[str] = Field(
@@ -162,7 +162,7 @@ class Classification(Answer):
 # Retrieve
 
 
-class RetrieveFilter(Request):
+class RetrieveFilter(RequestPart):
     """Which clips may be found; an absent part restricts nothing."""
 
     tags: Tags = Field(default_factory=list, description="All of these are on the clip.")
@@ -183,7 +183,7 @@ Minus = Annotated[
 ]
 
 
-class RetrieveRequest(Request):
+class RetrieveRequest(RequestPart):
     """Body of `POST /retrieve`: exactly one of `query` and `clip_id`."""
 
     model_config = ConfigDict(
@@ -209,7 +209,7 @@ class RetrieveRequest(Request):
         return self
 
 
-class RetrieveForm(Request):
+class RetrieveForm(RequestPart):
     """Fields of `POST /retrieve/by-file` besides the file."""
 
     minus: Minus = Field(default_factory=list)
@@ -267,7 +267,7 @@ class Results(Answer):
 # Classes
 
 
-class ClassRequest(Request):
+class ClassRequest(RequestPart):
     """Body of `POST /classes`."""
 
     model_config = ConfigDict(
@@ -287,7 +287,7 @@ class ClassRequest(Request):
     description: str = Field("", description="Up to 2000 characters.")
 
 
-class ClassPatch(Request):
+class ClassPatch(RequestPart):
     """Body of `PATCH /classes/{class_id}`; what is absent stays as it is."""
 
     model_config = ConfigDict(
@@ -328,7 +328,7 @@ class Class(Answer):
     created_at: datetime
 
 
-class PageQuery(Request):
+class PageQuery(RequestPart):
     """Which slice of a listing."""
 
     offset: int = Field(0, ge=0, le=OFFSET_LIMIT, description="How many to pass over.")
@@ -356,7 +356,7 @@ class Classes(Answer):
 # Clips
 
 
-class ClipForm(Request):
+class ClipForm(RequestPart):
     """Fields of `POST /clips` besides the file."""
 
     tags: Tags = Field(
@@ -367,7 +367,7 @@ class ClipForm(Request):
     mode: Literal["sync"] = Field("sync", description="`sync` answers once the clip is stored.")
 
 
-class ClipPatch(Request):
+class ClipPatch(RequestPart):
     """Body of `PATCH /clips/{clip_id}`; what is absent stays as it is."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"tags": ["holiday"]}]})
@@ -445,7 +445,7 @@ class Clips(Answer):
 # Embed
 
 
-class EmbedForm(Request):
+class EmbedForm(RequestPart):
     """Fields of `POST /embed` besides the file."""
 
     modality: Literal["auto", "audio", "video"] = Field(
@@ -453,7 +453,7 @@ class EmbedForm(Request):
     )
 
 
-class EmbedTexts(Request):
+class EmbedTexts(RequestPart):
     """JSON body of `POST /embed`."""
 
     texts: list[Words] = Field(

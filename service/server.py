@@ -65,6 +65,9 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
     )
     try:
         Server(config, on_ready).run(sockets=[listener])
+    except KeyboardInterrupt:
+        # Uvicorn raises it again once it has shut down: Ctrl-C is the usual way to stop.
+        return
     except SystemExit:
         if isinstance(guard.error, (ModelError, LibraryError)):
             raise ServerFailed(str(guard.error)) from guard.error

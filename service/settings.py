@@ -107,6 +107,11 @@ class Settings(BaseSettings):
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("data_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return value.expanduser()
+
     @field_validator("vector_store")
     @classmethod
     def _is_registered(cls, value: str) -> str:

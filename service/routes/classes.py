@@ -65,20 +65,21 @@ async def update_class(
     class_id: str, body: schemas.ClassPatch, resources: ResourcesDep
 ) -> schemas.Class:
     """Change what is given; where its words change, the class is embedded anew."""
-    current = await run_in_threadpool(resources.library.get_class, class_id)
-    text = _changed_text(current, body)
-    vector = None
-    if text != ClassText(current.name, current.synonyms, current.description):
-        (vector,) = await resources.pipeline.embed_classes([text])
-    stored = await run_in_threadpool(
-        resources.library.update_class,
-        class_id,
-        name=body.name,
-        synonyms=body.synonyms,
-        description=body.description,
-        enabled=body.enabled,
-        vector=vector,
-    )
+    async with resources.class_changes:
+        current = await run_in_threadpool(resources.library.get_class, class_id)
+        text = _changed_text(current, body)
+        vector = None
+        if text != ClassText(current.name, current.synonyms, current.description):
+            (vector,) = await resources.pipeline.embed_classes([text])
+        stored = await run_in_threadpool(
+            resources.library.update_class,
+            class_id,
+            name=body.name,
+            synonyms=body.synonyms,
+            description=body.description,
+            enabled=body.enabled,
+            vector=vector,
+        )
     return shaping.class_(stored)
 
 

@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,12 @@ from tests.service.conftest import assert_problem, file_part, make_app
 class WordyEmbedder(FakeEmbedder):
     """Takes synonyms and description into account, so that a new embedding shows."""
 
+    def __init__(self, vocabulary: Any = ("dog",), seconds: float = 0.0) -> None:
+        self._seconds = seconds
+        super().__init__(vocabulary)
+
     def embed_class(self, name: str, *, synonyms: Any = (), description: str = "") -> Any:
+        time.sleep(self._seconds)
         return hashed_vector(repr((name, tuple(synonyms), description)).encode())
 
 
@@ -116,6 +123,20 @@ def test_changing_words_embeds_the_class_anew(tmp_path: Path) -> None:
         assert renamed["name"] == "tea kettle"
         assert renamed["synonyms"] == ["pot"]
         score_of(client, "tea kettle")
+
+
+def test_two_changes_at_once_leave_words_and_vector_in_agreement(tmp_path: Path) -> None:
+    app = make_app(tmp_path, embedder=WordyEmbedder(vocabulary=(), seconds=0.05))
+    with TestClient(app) as client:
+        url = f"/classes/{client.post('/classes', json={'name': 'kettle'}).json()['class_id']}"
+        changes = [{"synonyms": ["pot"]}, {"description": "A pot that boils water."}]
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda change: client.patch(url, json=change), changes))
+        library = app.state.resources.library
+        words = ("kettle", ("pot",), "A pot that boils water.")
+        scores = library.label_similarities(hashed_vector(repr(words).encode())[None])
+
+    assert scores.similarity[0, 0] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_patch_that_changes_nothing_leaves_the_class(client: TestClient) -> None:
