@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from model.errors import CheckpointError, ConfigError
@@ -203,12 +204,10 @@ class CompactVideo:
             name: (tensor.half() if tensor.dim() > 1 else tensor).cpu().contiguous()
             for name, tensor in self.network.state_dict().items()
         }
-        partial = folder / f"{WEIGHTS_FILE}.partial"
-        save_file(weights, partial)
-        os.replace(partial, folder / WEIGHTS_FILE)
-        partial = folder / f"{CONFIG_FILE}.partial"
-        partial.write_text(json.dumps(asdict(self.config), indent=2) + "\n", "utf-8")
-        os.replace(partial, folder / CONFIG_FILE)
+        # Bytes first: `save_file` makes files that only their owner can read.
+        _write_whole(folder / WEIGHTS_FILE, to_safetensors(weights))
+        config = json.dumps(asdict(self.config), indent=2) + "\n"
+        _write_whole(folder / CONFIG_FILE, config.encode())
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cut the centre square of one upright RGB frame (H, W, 3) uint8: (3, S, S) uint8.
@@ -268,6 +267,13 @@ class CompactVideo:
                 f"not {tuple(batch.shape)}."
             )
         return batch.to(self._device, memory_format=torch.channels_last)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file and rename, so that a reader sees the old content or the new."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
 
 
 def _read_config(path: Path) -> CompactVideoConfig:

@@ -3,6 +3,7 @@
 Used in training only, with the optional dependency `ai-edge-litert`; the service never imports it.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,10 +55,13 @@ class MobileNetTeacher:
                 raise CheckpointError(f"The teacher's file {path} is missing.")
         self.labels = tuple(labels.read_text("utf-8").splitlines()[1:])
         try:
-            # Intermediate tensors are reused as scratch memory unless they are asked to be kept.
-            self._interpreter: Any = Interpreter(
-                model_path=str(network), num_threads=1, experimental_preserve_all_tensors=True
-            )
+            with warnings.catch_warnings():
+                # Intermediate tensors are reused as scratch memory unless they are asked to be
+                # kept, which warns of the memory that it takes: a few megabytes here.
+                warnings.simplefilter("ignore", UserWarning)
+                self._interpreter: Any = Interpreter(
+                    model_path=str(network), num_threads=1, experimental_preserve_all_tensors=True
+                )
         except ValueError as error:
             raise CheckpointError(f"{network} is not a TensorFlow Lite network: {error}") from error
         self._interpreter.allocate_tensors()

@@ -173,6 +173,23 @@ class TestFiles:
             CompactVideo.load(tmp_path)
 
 
+class TestBundled:
+    def test_shipped_weights_load_and_are_small(self):
+        backbone = CompactVideo.load(BUNDLED)
+        assert (backbone.dim, backbone.frame_size) == (512, 128)
+        assert (BUNDLED / "video.safetensors").stat().st_size < 10_000_000
+        assert all(weight.isfinite().all() for weight in backbone.network.state_dict().values())
+
+    def test_shipped_features_tell_pictures_apart(self):
+        backbone = CompactVideo.load(BUNDLED)
+        dark, bright = np.full((128, 128, 3), 20, np.uint8), np.full((128, 200, 3), 230, np.uint8)
+        noise = frame(300, 200)
+        batch = torch.from_numpy(np.stack([backbone.prepare(f) for f in (dark, bright, noise)]))
+        unit = torch.nn.functional.normalize(backbone.features(batch), dim=1)
+        assert unit.isfinite().all()
+        assert (unit @ unit.T)[~torch.eye(3, dtype=torch.bool)].max() < 0.98
+
+
 def made_up_pictures() -> tuple[Pictures, Targets]:
     """Two classes of each source, told apart by colour; every fourth picture is held out."""
     rng = np.random.default_rng(0)
