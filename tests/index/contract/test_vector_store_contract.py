@@ -215,23 +215,25 @@ def test_any_damage_to_a_file_is_noticed_and_leaves_the_store_as_it_was(
 
 
 def test_readers_never_see_half_of_a_write(store: VectorStore) -> None:
-    """A pair is replaced by another pair again and again: a reader must see one or the other."""
-    low, high = vectors((1, 0, 0, 0), (1, 0, 0, 0)), vectors((2, 0, 0, 0), (2, 0, 0, 0))
-    store.add(ids(1, 2), low)
-    torn: list[list[float]] = []
+    """All vectors are replaced again and again: a reader must see all old ones or all new ones."""
+    count = 1000
+    everyone = np.arange(count, dtype=np.int64)
+    low = np.ones((count, DIM), np.float32)
+    store.add(everyone, low)
+    torn: list[tuple[int, list[float]]] = []
     done = threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            scores, _ = store.search(vectors((1, 0, 0, 0)), 2)
-            if scores.tolist() not in ([[1, 1]], [[2, 2]]):
-                torn.append(scores.tolist())
+            scores, _ = store.search(vectors((1, 0, 0, 0)), count)
+            if scores.shape != (1, count) or len(np.unique(scores)) != 1:
+                torn.append((scores.shape[1], np.unique(scores).tolist()))
 
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    for turn in range(200):
-        store.add(ids(1, 2), high if turn % 2 == 0 else low)
+    for turn in range(60):
+        store.add(everyone, low * (turn % 2 + 1))
     done.set()
     for reader in readers:
         reader.join()
