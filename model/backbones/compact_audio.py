@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model.errors import CheckpointError, ConfigError
@@ -332,7 +332,8 @@ class CompactAudio:
         target.mkdir(parents=True, exist_ok=True)
         weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
         partial = target / f"{WEIGHTS_FILE}.partial"
-        save_file(weights, partial)
+        # Not `save_file`, whose files no other account of the machine may read.
+        partial.write_bytes(save(weights))
         partial.replace(target / WEIGHTS_FILE)
         partial = target / f"{CONFIG_FILE}.partial"
         partial.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
