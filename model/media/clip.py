@@ -1,6 +1,7 @@
 """A clip as windows: sound and pictures joined on one clock, chunk by chunk with flat memory."""
 
 import io
+import itertools
 import math
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -206,10 +207,11 @@ def thumbnail(path: Path, limits: MediaLimits, size: int = 320) -> bytes | None:
         budget=budget,
     )
     best: VideoFrame | None = None
-    for frame in frames:
-        if best is None or _is_blank(best.pixels) or frame.time_seconds < declared / 2:
-            best = best if best is not None and _is_blank(frame.pixels) else frame
-        if frame.time_seconds > declared / 4 and not _is_blank(best.pixels):
+    for frame in itertools.islice(frames, math.ceil(_THUMBNAIL_TARGETS)):
+        is_blank = _is_blank(frame.pixels)
+        if best is None or not is_blank:
+            best = frame
+        if not is_blank and frame.time_seconds > declared / 4:
             break
     frames.close()
     return None if best is None else _jpeg(best.pixels, size)
@@ -368,8 +370,13 @@ class _Pictures:
             frame = self.track.pull()
             if frame is not None:
                 self.has_begun = True
-                self._frames.append((frame, _is_blank(frame.pixels)))
+                self._frames.append((frame, self._is_blank(frame)))
                 self._end = frame.time_seconds
+
+    def _is_blank(self, frame: VideoFrame) -> bool:
+        if self._frames and self._frames[-1][0].pixels is frame.pixels:
+            return self._frames[-1][1]
+        return _is_blank(frame.pixels)
 
     def cut(self, start_seconds: float, end_seconds: float) -> list[VideoFrame]:
         return [

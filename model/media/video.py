@@ -105,7 +105,9 @@ def read_frames(
             shown, shown_since = frame, start
         if shown is None:
             return tally.report(end_seconds=0.0, delivered=False)
-        end = max(shown_since + (_shown_seconds(shown) or frame_seconds), plan.left_out_until)
+        room_seconds = (info.declared_duration_seconds or 0.0) - shown_since
+        end = shown_since + _last_seconds(shown, frame_seconds, room_seconds)
+        end = max(end, plan.left_out_until)
         yield from targets.take(shown, shown_since, end)
         if not targets.taken:
             yield from targets.take_at([shown_since], shown)
@@ -329,24 +331,20 @@ class _Targets:
 
 
 class _Scaler:
-    """Turns decoded frames into upright RGB pictures of one size, which the first frame decides."""
+    """Turns frames into upright RGB pictures; the first frame decides their size and pose."""
 
     def __init__(self, frame_size: int) -> None:
         self._frame_size = frame_size
-        self._size: tuple[int, int] | None = None
+        self._shape: tuple[_Pose, int, int] | None = None
         # One for the whole clip: each holds megabytes of tables.
         self._reformatter = VideoReformatter()
 
     def pixels(self, frame: DecodedFrame) -> NDArray[np.uint8]:
         """Return `frame` as (H, W, 3) uint8 RGB, upright."""
-        pose = _pose(frame)
-        if self._size is None:
-            coded = (frame.width, frame.height)
-            upright = coded[::-1] if pose.transposed else coded
-            self._size = _scaled_size(*upright, self._frame_size)
-        width, height = self._size[::-1] if pose.transposed else self._size
-        scaled = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
-        pixels = scaled.to_ndarray()
+        if self._shape is None:
+            self._shape = (self._pose_of(frame), *_scaled_size(frame, self._frame_size))
+        pose, width, height = self._shape
+        pixels = self._scaled(frame, width, height).to_ndarray()
         if pose.transposed:
             pixels = pixels.transpose(1, 0, 2)
         if pose.flipped_x:
@@ -354,6 +352,14 @@ class _Scaler:
         if pose.flipped_y:
             pixels = pixels[::-1]
         return np.array(pixels, dtype=np.uint8, order="C")
+
+    def _scaled(self, frame: DecodedFrame, width: int, height: int) -> DecodedFrame:
+        return self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+
+    def _pose_of(self, frame: DecodedFrame) -> _Pose:
+        # In PyAV a frame and the list of its side data refer to each other, and stay in memory
+        # until Python collects cycles: a small copy of the frame may, a whole one must not.
+        return _pose(self._scaled(frame, 8, 8))
 
 
 class _Pose(NamedTuple):
@@ -388,7 +394,9 @@ def _pose(frame: DecodedFrame) -> _Pose:
     return _Pose(False, a < 0, d < 0)
 
 
-def _scaled_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
+def _scaled_size(frame: DecodedFrame, shorter_side: int) -> tuple[int, int]:
+    """Return the (width, height) that `frame`, as it is coded, is scaled to."""
+    width, height = frame.width, frame.height
     aspect = min(max(width, height) / min(width, height), _MAX_ASPECT)
     longer_side = round(shorter_side * aspect)
     return (longer_side, shorter_side) if width > height else (shorter_side, longer_side)
@@ -443,11 +451,16 @@ def _stamp(frame: DecodedFrame) -> float | None:
     return float(stamp * frame.time_base)
 
 
-def _shown_seconds(frame: DecodedFrame) -> float:
-    """Return how long `frame` says that it is shown, 0.0 if it does not say."""
-    if frame.time_base is None:
-        return 0.0
-    return min(float(frame.duration * frame.time_base), _MAX_STEP_SECONDS)
+def _last_seconds(frame: DecodedFrame, frame_seconds: float, room_seconds: float) -> float:
+    """Return how long the last picture, `frame`, is shown: what it says, or else the frame rate.
+
+    More than a second is believed only where the declared duration has room for it.
+    """
+    base = frame.time_base or Fraction(0)
+    for seconds in (float(frame.duration * base), frame_seconds):
+        if 0.0 < seconds <= max(min(room_seconds + frame_seconds, _MAX_STEP_SECONDS), 1.0):
+            return seconds
+    return _DEFAULT_FRAME_SECONDS
 
 
 def _frame_seconds(stream: VideoStream) -> float:

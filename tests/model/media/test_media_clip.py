@@ -1,3 +1,4 @@
+import gc
 import io
 import itertools
 import struct
@@ -389,6 +390,27 @@ def test_two_hours_take_the_memory_of_a_chunk(render: Render):
     tracemalloc.stop()
     assert window_bytes == 7200 * 400 * 4
     assert peak < window_bytes / 5
+
+
+def test_many_clips_leave_nothing_behind(render: Render):
+    path = render("clip.mp4", pictures=Pictures(count=5, size=(1920, 1080)), sound=Sound())
+    gc.disable()
+    try:
+        list(ClipReader(path, SPEC, LIMITS).chunks())
+        before = _resident_bytes()
+        for _ in range(8):
+            list(ClipReader(path, SPEC, LIMITS).chunks())
+        growth = _resident_bytes() - before
+    finally:
+        gc.enable()
+    assert growth < 8 * 1920 * 1080, "less than a plane of a frame for each clip"
+
+
+def _resident_bytes() -> int:
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        pytest.skip("memory is read where Linux tells it")
+    return int(status.read_text().split()[1]) * 4096
 
 
 def test_a_thumbnail_is_an_upright_jpeg_from_a_third_into_the_clip(render: Render):
