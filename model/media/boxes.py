@@ -64,6 +64,9 @@ def _children(file: BinaryIO, parent: _Box, kind: bytes) -> list[_Box]:
 def _boxes(file: BinaryIO, parent: _Box) -> Iterator[_Box]:
     position = parent.start
     for _ in range(_MAX_BOXES):
+        # Before the seek: a broken size leads further than any file may reach.
+        if position + 8 > parent.end:
+            return
         file.seek(position)
         header = file.read(16)
         size = int.from_bytes(header[:4], "big")
@@ -72,7 +75,7 @@ def _boxes(file: BinaryIO, parent: _Box) -> Iterator[_Box]:
             size, header_size = int.from_bytes(header[8:16], "big"), 16
         elif size == 0:
             size = parent.end - position
-        if len(header) < header_size or size < header_size or position + 8 > parent.end:
+        if len(header) < header_size or size < header_size:
             return
         yield _Box(header[4:8], position + header_size, min(position + size, parent.end))
         position += size

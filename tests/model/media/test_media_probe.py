@@ -256,3 +256,8 @@ def test_a_track_is_encrypted_if_all_its_sample_entries_are():
     assert encrypted_track_ids(movie(b"enca", b"enca")) == {7}
     assert encrypted_track_ids(movie(b"enca", b"mp4a")) == frozenset()
     assert encrypted_track_ids(movie()) == frozenset()
+
+
+def test_a_box_larger_than_any_file_ends_the_search():
+    huge = struct.pack(">I4sQ", 1, b"free", 2**64 - 1)
+    assert encrypted_track_ids(BytesIO(huge + _box(b"moov"))) == frozenset()
