@@ -15,18 +15,18 @@ from PIL import Image
 
 from model.distillation.mn04 import load_teacher, read_class_names
 from model.distillation.mobilenet import MobileNetTeacher
-from samples.make_samples import CLIPS, SPEECH_FILE, decoded_sound
+from samples.make_samples import decoded_sound
 from samples.sounds import SAMPLE_RATE
 
 WINDOW_SECONDS = 4.0
 SHORTER_SIDE = 128
 
 
-def print_answers(folder: Path, teachers: Path) -> None:
+def print_answers(folder: Path, names: Sequence[str], teachers: Path) -> None:
     """Print a line for each clip, window and sense: the three likeliest names."""
     ear = _Ear(teachers)
     eye = MobileNetTeacher(teachers)
-    for name in (*CLIPS, SPEECH_FILE):
+    for name in names:
         path = folder / name
         if not path.exists():
             print(f"{name}: not there")
@@ -81,7 +81,7 @@ def _frames_at_two_a_second(path: Path) -> list[tuple[float, Image.Image]]:
     with av.open(path) as container:
         for frame in container.decode(video=0):
             if frame.time is not None and frame.time >= len(kept) / 2:
-                picture = frame.to_image()
+                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
                 factor = SHORTER_SIDE / min(picture.size)
                 size = (round(picture.width * factor), round(picture.height * factor))
                 kept.append((frame.time, picture.resize(size, Image.Resampling.BILINEAR)))

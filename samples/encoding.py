@@ -81,7 +81,7 @@ def _encode_frames(
     for number, picture in enumerate(frames):
         if number == 0:
             stream.width, stream.height = picture.size
-        frame = av.VideoFrame.from_image(picture)
+        frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
         frame.pts = number
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
@@ -95,7 +95,12 @@ def _encode_samples(out: OutputContainer, stream: AudioStream, samples: Samples)
     resampler = av.AudioResampler(
         stream.format, stream.layout, stream.rate, stream.codec_context.frame_size or None
     )
-    for source in (frame, None):
-        for piece in resampler.resample(source):
-            out.mux(stream.encode(piece))
-    out.mux(stream.encode(None))
+    pieces = [piece for source in (frame, None) for piece in resampler.resample(source)]
+    elapsed = 0
+    for piece in (*pieces, None):
+        for packet in stream.encode(piece):
+            # FFmpeg's Vorbis encoder leaves time stamps out, and the file would claim 0.3 s.
+            if packet.pts is None:
+                packet.pts = packet.dts = elapsed
+            elapsed += packet.duration or 0
+            out.mux(packet)

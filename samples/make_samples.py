@@ -1,7 +1,8 @@
 """The list of sample clips, and the program that makes them again.
 
-    python -m samples.make_samples            write every clip into this folder
-    python -m samples.make_samples --check    print what the training teachers hear and see in them
+    python -m samples.make_samples              write every clip into this folder
+    python -m samples.make_samples siren.mp4    write one
+    python -m samples.make_samples --check      print what the training teachers hear and see
 
 The clips are drawn and synthesised here, so nobody else holds rights in them; they are CC0.
 """
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,16 +59,18 @@ CLIPS: dict[str, tuple[Scene, ...]] = {
 }
 
 
-def make(folder: Path) -> None:
-    """Write every clip; speech only where espeak-ng is installed."""
-    for name, scenes in CLIPS.items():
-        write_clip(folder / name, samples=_soundtrack(scenes), frames=_frames(scenes))
+def make(folder: Path, names: Sequence[str]) -> None:
+    """Write the named clips; speech only where espeak-ng is installed."""
+    for name in names:
+        if name == SPEECH_FILE and shutil.which("espeak-ng") is None:
+            print(f"{name}: skipped, for espeak-ng is not installed (Debian: espeak-ng)")
+            continue
+        if name == SPEECH_FILE:
+            write_clip(folder / name, samples=_spoken(SENTENCE))
+        else:
+            scenes = CLIPS[name]
+            write_clip(folder / name, samples=_soundtrack(scenes), frames=_frames(scenes))
         print(f"{name}: {(folder / name).stat().st_size} bytes")
-    if shutil.which("espeak-ng") is None:
-        print(f"{SPEECH_FILE}: skipped, for espeak-ng is not installed (Debian: espeak-ng)")
-        return
-    write_clip(folder / SPEECH_FILE, samples=_spoken(SENTENCE))
-    print(f"{SPEECH_FILE}: {(folder / SPEECH_FILE).stat().st_size} bytes")
 
 
 def _soundtrack(scenes: tuple[Scene, ...]) -> sounds.Samples | None:
@@ -105,16 +108,24 @@ def decoded_sound(path: Path) -> sounds.Samples:
     return np.concatenate(pieces).astype(np.float64)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Make or check the clips; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m samples.make_samples", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m samples.make_samples", description="Make the sample clips again."
+    )
+    parser.add_argument("names", nargs="*", metavar="CLIP", help="all by default")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the clips are")
     parser.add_argument(
         "--check", action="store_true", help="print the teachers' answers, and write nothing"
     )
     options = parser.parse_args(arguments)
+    known = (*CLIPS, SPEECH_FILE)
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        parser.error(f"no clip is called {', '.join(unknown)}; there are {', '.join(known)}")
+    names = options.names or known
     if not options.check:
-        make(options.folder)
+        make(options.folder, names)
         return 0
     if not TEACHERS.is_dir():
         print(f"The teachers' folder {TEACHERS} is missing; there is nothing to check with.")
@@ -122,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     # The teachers need torch and ai-edge-litert, which making the clips does not.
     from samples.checking import print_answers  # noqa: PLC0415
 
-    print_answers(options.folder, TEACHERS)
+    print_answers(options.folder, names, TEACHERS)
     return 0
 
 

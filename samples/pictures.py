@@ -19,6 +19,7 @@ W, H = WIDTH * SCALE, HEIGHT * SCALE
 
 Colour = tuple[int, int, int]
 Field = NDArray[np.float64]
+Point = tuple[float, float]
 
 
 def wall_clock(time_seconds: float) -> Image.Image:
@@ -33,15 +34,15 @@ def wall_clock(time_seconds: float) -> Image.Image:
     for minute in range(60):
         inner = radius - (52 if minute % 5 == 0 else 42)
         width = 5 if minute % 5 == 0 else 2
-        _ray(draw, centre, minute * 6, inner, radius - 34, (20, 20, 20), width)
+        _ray(draw, centre, minute * 6, inner, radius - 34, colour=(20, 20, 20), width=width)
     font = ImageFont.load_default(38)
     for hour in range(1, 13):
         x, y = _polar(centre, hour * 30, radius - 76)
         draw.text((x, y), str(hour), font=font, fill=(18, 18, 18), anchor="mm", stroke_width=1)
     steps = math.floor(time_seconds * 2)
-    _ray(draw, centre, 305, -22, 92, (14, 14, 14), 11)
-    _ray(draw, centre, 54, -26, 138, (14, 14, 14), 8)
-    _ray(draw, centre, 190 + 6 * steps, -34, 146, (176, 30, 26), 3)
+    _ray(draw, centre, 305, -22, 92, colour=(14, 14, 14), width=11)
+    _ray(draw, centre, 54, -26, 138, colour=(14, 14, 14), width=8)
+    _ray(draw, centre, 190 + 6 * steps, -34, 146, colour=(176, 30, 26), width=3)
     _disc(picture, centre, 9, (40, 30, 26))
     return _photographed(picture, time_seconds, zoom=1.0 + 0.01 * time_seconds)
 
@@ -102,18 +103,19 @@ def bell_cote(time_seconds: float) -> Image.Image:
 
 
 def umbrella_in_rain(time_seconds: float) -> Image.Image:
-    """A red umbrella stands in falling rain, before a wet grey street."""
-    picture = _dimmed(_street(), 0.62)
-    sway = 5 * math.sin(2 * math.pi * time_seconds / 3)
-    layer = Image.new("RGBA", (W, H))
-    draw = ImageDraw.Draw(layer)
-    x, top, rim = W / 2, 62, 262
-    draw.line((x, 70, x, 420), fill=(40, 36, 34), width=8)
-    draw.arc((x - 48, 396, x, 446), 0, 180, fill=(70, 42, 26), width=11)
-    _canopy(draw, x, top, rim)
-    draw.line((x, top - 18, x, top + 4), fill=(50, 44, 40), width=6)
-    layer = layer.rotate(sway, center=(x, 420), resample=Image.Resampling.BICUBIC)
-    picture.paste(layer, (0, 0), layer)
+    """A red umbrella, seen a little from above, sways in falling rain on a grey day."""
+    heights: Sequence[tuple[float, Colour]] = (
+        (0.0, (150, 158, 168)),
+        (0.7, (178, 184, 188)),
+        (1.0, (96, 98, 102)),
+    )
+    picture = _textured(_vertical(heights), 8, seed=2)
+    umbrella = _umbrella().rotate(
+        29 + 3 * math.sin(2 * math.pi * time_seconds / 3),
+        center=(W / 2, 250),
+        resample=Image.Resampling.BICUBIC,
+    )
+    picture.paste(umbrella, (0, 0), umbrella)
     _rain_streaks(picture, time_seconds)
     return _photographed(picture, time_seconds)
 
@@ -134,9 +136,7 @@ def lighthouse(time_seconds: float) -> Image.Image:
     rng = np.random.default_rng(27)
     for fleck_x, lift in zip(rng.uniform(165, 525, 320), rng.exponential(1, 320), strict=True):
         shore = 444 - 22 * abs((fleck_x - 345) / 180) ** 2
-        draw.ellipse(
-            _box((fleck_x, shore + 6 - (4 + 9 * splash) * lift), 2 + 3 * splash), fill=230
-        )
+        draw.ellipse(_box((fleck_x, shore + 6 - (4 + 9 * splash) * lift), 2 + 3 * splash), fill=230)
     picture.paste((246, 250, 252), (0, 0, W, H), foam.filter(ImageFilter.GaussianBlur(2)))
     return _photographed(picture, time_seconds)
 
@@ -208,7 +208,7 @@ def _fractal(seed: int, *, stretch: int = 1, finest: int = 3) -> Field:
         grid = rng.uniform(0, 255, (H // cell + 2, W // (cell * stretch) + 2)).astype(np.uint8)
         layer = Image.fromarray(grid).resize((W, H), Image.Resampling.BICUBIC)
         total += np.asarray(layer, float) * cell**0.8
-    return (total - total.min()) / (total.max() - total.min())
+    return np.asarray((total - total.min()) / np.ptp(total), np.float64)
 
 
 def _ramp(position: Field, colours: tuple[Colour, Colour]) -> Field:
@@ -238,20 +238,16 @@ def _dimmed(picture: Image.Image, factor: float) -> Image.Image:
     return picture.point(lambda value: int(value * factor))
 
 
-def _box(centre: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
+def _box(centre: Point, radius: float) -> tuple[float, float, float, float]:
     x, y = centre
     return (x - radius, y - radius, x + radius, y + radius)
 
 
-def _disc(
-    picture: Image.Image, centre: tuple[float, float], radius: float, colour: Colour
-) -> None:
+def _disc(picture: Image.Image, centre: Point, radius: float, colour: Colour) -> None:
     ImageDraw.Draw(picture).ellipse(_box(centre, radius), fill=colour)
 
 
-def _paste_lit_disc(
-    picture: Image.Image, centre: tuple[float, float], radius: float, colour: Colour
-) -> None:
+def _paste_lit_disc(picture: Image.Image, centre: Point, radius: float, colour: Colour) -> None:
     """A disc lit from the upper left."""
     size = round(2 * radius)
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
@@ -266,10 +262,10 @@ def _paste_lit_disc(
 
 def _shadow(
     picture: Image.Image,
-    centre: tuple[float, float],
+    centre: Point,
     radius: float,
     *,
-    offset: tuple[float, float],
+    offset: Point,
 ) -> None:
     """Darken what lies behind a disc, shifted by `offset` and blurred."""
     mask = Image.new("L", (W, H))
@@ -278,9 +274,7 @@ def _shadow(
     picture.paste((40, 30, 20), (0, 0, W, H), mask.filter(ImageFilter.GaussianBlur(14)))
 
 
-def _polar(
-    centre: tuple[float, float], clockwise_degrees: float, radius: float
-) -> tuple[float, float]:
+def _polar(centre: Point, clockwise_degrees: float, radius: float) -> Point:
     """The point at an angle from twelve o'clock."""
     angle = math.radians(clockwise_degrees)
     return (centre[0] + radius * math.sin(angle), centre[1] - radius * math.cos(angle))
@@ -288,10 +282,11 @@ def _polar(
 
 def _ray(
     draw: ImageDraw.ImageDraw,
-    centre: tuple[float, float],
+    centre: Point,
     clockwise_degrees: float,
     start: float,
     end: float,
+    *,
     colour: Colour,
     width: int,
 ) -> None:
@@ -362,7 +357,9 @@ def _street() -> Image.Image:
         draw.rectangle((x, top, x + width, 380), fill=(shade, shade - 12, shade - 26))
         for window_y in range(top + 16, 350, 44):
             for window_x in range(x + 10, x + width - 20, 34):
-                draw.rectangle((window_x, window_y, window_x + 18, window_y + 26), fill=(62, 70, 84))
+                draw.rectangle(
+                    (window_x, window_y, window_x + 18, window_y + 26), fill=(62, 70, 84)
+                )
         x += width
     for x in (60, 180, 520, 600):
         _disc(picture, (x, 300), 62, (58, 84, 46))
@@ -400,9 +397,11 @@ def _bell() -> Image.Image:
     draw.polygon(right + left, fill=255)
     draw.ellipse((W / 2 - half_mouth, mouth - 16, W / 2 + half_mouth, mouth + 16), fill=255)
     halves = np.interp(np.arange(H), [y for _, y in outline], [half for half, _ in outline])
-    u = np.clip((np.arange(W)[None, :] - W / 2) / halves[:, None], -1, 1)
-    light = 0.45 + 0.55 * np.exp(-(((u + 0.42) / 0.3) ** 2)) + 0.18 * np.exp(-(((u - 0.7) / 0.14) ** 2))
-    light = light * (1 - 0.35 * u**4) * (0.94 + 0.12 * _fractal(14, finest=2))
+    across = np.clip((np.arange(W)[None, :] - W / 2) / halves[:, None], -1, 1)
+    gleam = np.exp(-(((across + 0.42) / 0.3) ** 2))
+    reflection = np.exp(-(((across - 0.7) / 0.14) ** 2))
+    light = (0.45 + 0.55 * gleam + 0.18 * reflection) * (1 - 0.35 * across**4)
+    light = light * (0.94 + 0.12 * _fractal(14, finest=2))
     bronze = np.clip(light[..., None] * np.array((214, 160, 82)), 0, 255).astype(np.uint8)
     bell = Image.new("RGBA", (W, H))
     ImageDraw.Draw(bell).ellipse((W / 2 - 28, 380, W / 2 + 28, 436), fill=(58, 46, 36, 255))
@@ -411,33 +410,59 @@ def _bell() -> Image.Image:
     for y, half in ((176, 60), (186, 61), (340, 95), (352, 101)):
         draw.arc((W / 2 - half, y - 10, W / 2 + half, y + 10), 0, 180, (96, 64, 30, 255), 3)
     draw.ellipse(
-        (W / 2 - half_mouth, mouth - 16, W / 2 + half_mouth, mouth + 16), outline=(90, 62, 30, 255), width=5
+        (W / 2 - half_mouth, mouth - 16, W / 2 + half_mouth, mouth + 16),
+        outline=(90, 62, 30, 255),
+        width=5,
     )
     draw.rounded_rectangle((W / 2 - 26, 88, W / 2 + 26, 130), 12, fill=(120, 86, 44, 255))
     return bell
 
 
-def _canopy(draw: ImageDraw.ImageDraw, x: float, top: float, rim: float) -> None:
-    """An umbrella's canopy: red panels between ribs, drawn up between the ribs' tips."""
-    reach, panels = 216.0, 6
-    edges = [-math.cos(math.pi * k / panels) for k in range(panels + 1)]
-    draw.pieslice((x - reach, rim - 30, x + reach, rim + 26), 180, 360, fill=(84, 10, 16))
-    for k, (left, right) in enumerate(itertools.pairwise(edges)):
-        shade = 1.08 - 0.42 * k / panels
-        ribs = [
-            [
-                (x + reach * edge * math.sin(a), rim - (rim - top) * math.cos(a))
-                for a in np.linspace(0, math.pi / 2, 24)
-            ]
-            for edge in (left, right)
-        ]
-        hem = [
-            (x + reach * (left + (right - left) * u), rim - 22 * math.sin(math.pi * u))
-            for u in np.linspace(0, 1, 16)
-        ]
-        colour = (int(206 * shade), int((24 + 8 * (k % 2)) * shade), int(34 * shade))
-        draw.polygon([*ribs[0], *hem, *reversed(ribs[1])], fill=colour)
-        draw.line(ribs[1], fill=(120, 10, 18), width=3)
+@functools.cache
+def _umbrella() -> Image.Image:
+    """An open umbrella with eight panels and its crook, on a clear ground."""
+    layer = Image.new("RGBA", (W, H))
+    draw = ImageDraw.Draw(layer)
+    x, y, reach, depth = W / 2, 205.0, 252.0, 134.0
+    apex = (x - 34, 70.0)
+    draw.line((*apex, x + 45, 440), fill=(40, 36, 34), width=9)
+    draw.arc((x + 40, 406, x + 106, 466), 0, 180, fill=(110, 66, 36), width=13)
+    angles = [2 * math.pi * (k + 0.2) / 8 for k in range(9)]
+    tips = [(x + reach * math.cos(a), y + depth * math.sin(a)) for a in angles]
+    # The panels in front are drawn over those behind.
+    for left, right in sorted(itertools.pairwise(tips), key=lambda pair: pair[0][1] + pair[1][1]):
+        middle = ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2)
+        shade = 0.85 - 0.3 * (middle[0] - x) / reach - 0.12 * (middle[1] - y) / depth
+        hem = _sagging(left, right, towards=(x, y - 30), middle=middle)
+        edge = _rib(apex, right)
+        draw.polygon(
+            [*_rib(apex, left), *hem, *reversed(edge)],
+            fill=(min(255, int(206 * shade)), int(26 * shade), int(34 * shade)),
+        )
+        draw.line(edge, fill=(int(124 * shade), int(16 * shade), int(20 * shade)), width=2)
+    draw.line((apex[0], apex[1] - 18, apex[0], apex[1] + 3), fill=(40, 40, 40), width=6)
+    return layer
+
+
+def _rib(apex: Point, tip: Point) -> list[Point]:
+    """Points along a bent rib from the top of an umbrella to its tip."""
+    bend = 1.7 if tip[1] > apex[1] else 0.8
+    return [
+        (apex[0] + (tip[0] - apex[0]) * u, apex[1] + (tip[1] - apex[1]) * u**bend)
+        for u in np.linspace(0, 1, 20)
+    ]
+
+
+def _sagging(left: Point, right: Point, *, towards: Point, middle: Point) -> list[Point]:
+    """Points from one tip to the next, drawn in towards the shaft between them."""
+    return [
+        (
+            left[0] + (right[0] - left[0]) * u + (towards[0] - middle[0]) * 0.13 * sag,
+            left[1] + (right[1] - left[1]) * u + (towards[1] - middle[1]) * 0.13 * sag,
+        )
+        for u in np.linspace(0, 1, 12)
+        for sag in (math.sin(math.pi * u),)
+    ]
 
 
 def _rain_streaks(picture: Image.Image, time_seconds: float) -> None:
@@ -449,36 +474,35 @@ def _rain_streaks(picture: Image.Image, time_seconds: float) -> None:
         rng.uniform(-40, W, 240), rng.uniform(0, H, 240), rng.uniform(16, 46, 240), strict=True
     ):
         fallen = (y + 900 * time_seconds) % (H + 60) - 60
-        draw.line((x, fallen, x - length / 6, fallen + length), fill=130, width=2)
+        draw.line((x, fallen, x - length / 6, fallen + length), fill=70, width=2)
     picture.paste((226, 232, 238), (0, 0, W, H), layer.filter(ImageFilter.GaussianBlur(1)))
 
 
 @functools.cache
 def _balloon() -> Image.Image:
     """A striped envelope with its basket, on a clear ground."""
-    layer = Image.new("RGBA", (W, H))
-    x0, y0, radius, foot = W / 2, 168.0, 146.0, 352.0
-    halves, rows = [], np.arange(H)
-    for y in rows:
-        if y <= y0 + 40:
-            halves.append(math.sqrt(max(radius**2 - (y - y0) ** 2, 0)))
-        else:
-            widest = math.sqrt(radius**2 - 40**2)
-            u = min((y - y0 - 40) / (foot - y0 - 40), 1)
-            halves.append(widest * (1 - u) + 24 * u - 30 * u * (1 - u) * -1)
-    half = np.array(halves)[:, None]
+    x0, y0, radius, waist, foot = W / 2, 168.0, 146.0, 208.0, 352.0
+    rows = np.arange(H)[:, None]
+    round_half = np.sqrt(np.clip(radius**2 - (rows - y0) ** 2, 0, None))
+    # Below the waist the sides run nearly straight down to the mouth, a little drawn in.
+    down = np.clip((rows - waist) / (foot - waist), 0, 1)
+    widest = math.sqrt(radius**2 - (waist - y0) ** 2)
+    straight_half = widest * (1 - down) + 24 * down + 30 * down * (1 - down)
+    half = np.where(rows <= waist, round_half, straight_half)
     u = (np.arange(W)[None, :] - x0) / np.maximum(half, 1)
-    inside = (np.abs(u) <= 1) & (rows[:, None] <= foot) & (half > 1)
+    inside = (np.abs(u) <= 1) & (rows <= foot) & (half > 1)
     gore = np.floor((np.arcsin(np.clip(u, -1, 1)) / math.pi + 0.5) * 12).astype(int) % 4
     palette = np.array([(214, 40, 40), (250, 196, 46), (36, 96, 178), (250, 240, 224)])
-    light = np.clip(1.02 - 0.45 * (u + 0.35) ** 2 - 0.25 * (rows[:, None] - 60) / H, 0.2, 1.1)
+    light = np.clip(1.02 - 0.45 * (u + 0.35) ** 2 - 0.25 * (rows - 60) / H, 0.2, 1.1)
     pixels = np.zeros((H, W, 4))
     pixels[..., :3] = np.clip(palette[gore] * light[..., None], 0, 255)
     pixels[..., 3] = 255 * inside
     layer = Image.fromarray(pixels.astype(np.uint8))
     draw = ImageDraw.Draw(layer)
     for side in (-1, 1):
-        draw.line((x0 + side * 23, foot, x0 + side * 17, foot + 38), fill=(60, 44, 30, 255), width=2)
+        draw.line(
+            (x0 + side * 23, foot, x0 + side * 17, foot + 38), fill=(60, 44, 30, 255), width=2
+        )
     draw.rounded_rectangle((x0 - 20, foot + 36, x0 + 20, foot + 66), 5, fill=(122, 82, 44, 255))
     draw.line((x0 - 20, foot + 38, x0 + 20, foot + 38), fill=(70, 44, 22, 255), width=4)
     return layer
@@ -492,9 +516,7 @@ def _cylinder(width: int, height: int, colour: Colour) -> Image.Image:
     return Image.fromarray(np.clip(light[..., None] * np.array(colour), 0, 255).astype(np.uint8))
 
 
-def _flame(
-    picture: Image.Image, foot: float, size: float, flicker: float, colour: Colour
-) -> None:
+def _flame(picture: Image.Image, foot: float, size: float, flicker: float, colour: Colour) -> None:
     """A flame's drop shape, bent by `flicker` (-1 to 1)."""
     points = []
     for step in range(61):

@@ -17,7 +17,7 @@ Gain = Callable[[Samples], Samples]
 
 def normalised(samples: Samples, peak: float = 0.8) -> Samples:
     """Scale so that the largest absolute sample is `peak`."""
-    return samples * (peak / np.max(np.abs(samples)))
+    return samples * (peak / float(np.max(np.abs(samples))))
 
 
 def dog_bark(seconds: float) -> Samples:
@@ -28,7 +28,7 @@ def dog_bark(seconds: float) -> Samples:
     while start_seconds < seconds - 0.45:
         call = _bark(rng, pitch=rng.uniform(0.93, 1.07), length_seconds=rng.uniform(0.12, 0.165))
         place(out, call * rng.uniform(0.75, 1.0), start_seconds)
-        start_seconds += rng.choice([0.51, 0.51, 1.02])
+        start_seconds += float(rng.choice([0.51, 0.51, 1.02]))
     yard = with_echo(out, rng, decay_seconds=0.26, wet=0.32)
     return yard + 0.002 * normalised(hiss(rng, seconds, pink))
 
@@ -66,32 +66,39 @@ def church_bell(seconds: float) -> Samples:
 
 
 def rain(seconds: float) -> Samples:
-    """Rain falls: a steady hiss with thousands of single drops in it."""
+    """Rain falls on a roof: a steady hiss with hundreds of single drops a second in it."""
     rng = np.random.default_rng(19)
     drops = silence(seconds)
-    for _ in range(int(700 * seconds)):
+    for _ in range(round(787 * seconds)):
         place(drops, _drop(rng), rng.uniform(0, seconds))
-    return normalised(drops) + 0.25 * normalised(hiss(rng, seconds, _rain_colour))
+    drops = filtered(drops, lambda f: 1 / (1 + (f / 3322) ** 2))
+    distant = hiss(rng, seconds, lambda f: f / (1500 + f) / (1 + (f / 3160) ** 2.11))
+    return normalised(drops) + 0.21 * normalised(distant)
 
 
 def ocean_waves(seconds: float) -> Samples:
-    """Waves roll up a beach and draw back."""
+    """Waves roll up a beach every three seconds and draw back, on a windy day."""
     rng = np.random.default_rng(23)
     t = times(seconds)
-    swell = 0.15 + np.clip(np.sin(2 * np.pi * t / 4.5 - 0.6), 0, None) ** 1.5
-    rumble = hiss(rng, seconds, lambda f: 1 / (1 + (f / 250) ** 1.5))
-    foam = hiss(rng, seconds, lambda f: f / (300 + f) / (1 + (f / 3500) ** 2))
-    late = np.roll(swell, int(0.35 * SAMPLE_RATE))
-    return normalised(rumble) * swell + 0.7 * normalised(foam) * late**1.6
+    swell = 0.39 + np.clip(np.sin(2 * np.pi * t / 3.0 - 0.34), 0, None) ** 2
+    rumble = hiss(rng, seconds, lambda f: 1 / (1 + (f / 550) ** 1.8))
+    foam = hiss(rng, seconds, lambda f: f / (580 + f) / (1 + (f / 1000) ** 1.9))
+    bubbles = filtered(rng.standard_normal(len(t)), lambda f: (f < 68).astype(float))
+    # Foam hisses after its wave has broken.
+    late = np.roll(swell, round(0.63 * SAMPLE_RATE)) ** 1.55
+    breaking = normalised(foam) * (1 + 2.0 * bubbles) * late
+    return 0.84 * normalised(rumble) * swell + breaking
 
 
 def fire_crackle(seconds: float) -> Samples:
-    """A wood fire crackles over a low roar."""
+    """A wood fire crackles, seventy times a second, over a low roar."""
     rng = np.random.default_rng(29)
-    out = 0.04 * normalised(hiss(rng, seconds, lambda f: 1 / (1 + f / 200)))
-    for _ in range(int(28 * seconds)):
-        place(out, _crack(rng) * rng.pareto(1.6) * 0.12, rng.uniform(0, seconds))
-    return np.tanh(out)
+    out = 0.033 * normalised(hiss(rng, seconds, lambda f: 1 / (1 + (f / 450) ** 0.8)))
+    out += 0.028 * normalised(hiss(rng, seconds, lambda f: f / (800 + f) / (1 + (f / 6000) ** 2)))
+    for _ in range(round(70 * seconds)):
+        place(out, _crack(rng) * rng.pareto(1.8) * 0.12, rng.uniform(0, seconds))
+    # The loudest cracks are far louder than the rest, and would leave nothing else to hear.
+    return np.tanh(5 * out)
 
 
 def smoke_alarm(seconds: float) -> Samples:
@@ -104,18 +111,6 @@ def smoke_alarm(seconds: float) -> Samples:
     sounding = ((cycle % 1.0) < 0.5) & (cycle < 3.0)
     gate = np.convolve(sounding.astype(float), np.ones(160) / 160, mode="same")
     return with_echo(tone * gate, rng, decay_seconds=0.3, wet=0.15)
-
-
-def telephone_bell(seconds: float) -> Samples:
-    """An old telephone rings: a clapper strikes two gongs 20 times a second."""
-    rng = np.random.default_rng(37)
-    out = silence(seconds)
-    for ring_seconds in np.arange(0.1, seconds, 3.0):
-        for strike in range(36):
-            start_seconds = ring_seconds + strike / 20
-            gong_hz = 1480.0 if strike % 2 == 0 else 1720.0
-            place(out, _gong(rng, gong_hz), float(start_seconds))
-    return with_echo(out, rng, decay_seconds=0.25, wet=0.1)
 
 
 def crickets(seconds: float) -> Samples:
@@ -142,18 +137,6 @@ def birdsong(seconds: float) -> Samples:
             start_seconds += rng.uniform(0.09, 0.14)
         start_seconds += rng.uniform(0.15, 0.4)
     return with_echo(out, rng, decay_seconds=0.5, wet=0.1)
-
-
-def guitar(seconds: float) -> Samples:
-    """An acoustic guitar plays broken chords: plucked strings (Karplus and Strong, 1983)."""
-    rng = np.random.default_rng(47)
-    out = silence(seconds)
-    notes_hz = [82.4, 123.5, 164.8, 196.0, 246.9, 329.6, 246.9, 196.0]
-    notes_hz += [110.0, 164.8, 220.0, 261.6, 329.6, 440.0, 329.6, 261.6]
-    for step, start_seconds in enumerate(np.arange(0.1, seconds - 0.2, 0.25)):
-        note = _plucked_string(rng, notes_hz[step % len(notes_hz)], length_seconds=1.6)
-        place(out, note, float(start_seconds))
-    return with_echo(out, rng, decay_seconds=0.35, wet=0.1)
 
 
 def pipe_organ(seconds: float) -> Samples:
@@ -197,14 +180,14 @@ def pink(frequency: Samples) -> Samples:
 def filtered(samples: Samples, gain: Gain) -> Samples:
     """Multiply the spectrum by a gain that depends on the frequency in Hz."""
     spectrum = np.fft.rfft(samples)
-    frequency = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
-    return np.fft.irfft(spectrum * gain(frequency), len(samples))
+    frequency = np.asarray(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), np.float64)
+    return np.asarray(np.fft.irfft(spectrum * gain(frequency), len(samples)), np.float64)
 
 
 def hiss(rng: np.random.Generator, seconds: float, gain: Gain) -> Samples:
     """Noise of unit variance whose spectrum is `gain`."""
     noise = filtered(rng.standard_normal(round(seconds * SAMPLE_RATE)), gain)
-    return noise / noise.std()
+    return noise / float(noise.std())
 
 
 def with_echo(
@@ -212,21 +195,20 @@ def with_echo(
 ) -> Samples:
     """Add a room: convolve with decaying dull noise, at `wet` times the dry level."""
     t = times(3 * decay_seconds)
-    room = rng.standard_normal(len(t)) * np.exp(-t / (decay_seconds / 3))
-    room = filtered(room, lambda f: 1 / (1 + (f / 4000) ** 2))
+    decaying = rng.standard_normal(len(t)) * np.exp(-t / (decay_seconds / 3))
+    room = filtered(decaying, lambda f: 1 / (1 + (f / 4000) ** 2))
     size = len(samples) + len(room)
     tail = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(room, size), size)
-    tail = tail[: len(samples)]
-    return normalised(samples) + wet * normalised(tail)
+    return normalised(samples) + wet * normalised(np.asarray(tail[: len(samples)], np.float64))
 
 
 def _resonances(frequency: Samples, formants: tuple[tuple[float, float, float], ...]) -> Samples:
     """Sum of resonance curves, each (centre Hz, bandwidth Hz, level)."""
-    curves = [
+    curves: list[Samples] = [
         level / np.sqrt(1 + ((frequency - centre) / (bandwidth / 2)) ** 2)
         for centre, bandwidth, level in formants
     ]
-    return np.sum(curves, axis=0)
+    return np.asarray(np.sum(curves, axis=0), np.float64)
 
 
 # Centre Hz, bandwidth Hz, level. With the constants in `_bark`, found by a random search for what
@@ -257,8 +239,10 @@ def _bark(rng: np.random.Generator, *, pitch: float, length_seconds: float) -> S
 def _tick(rng: np.random.Generator, tuning: float) -> Samples:
     """A click of the escapement and, 23 ms later, its softer echo in the case."""
     t = times(0.08)
-    modes = ((3500.0, 850.0, 1.0), (4620.0, 610.0, 0.11), (11500.0, 610.0, 0.18))
-    modes += ((711.0, 236.0, 0.52),)
+    modes = (
+        *((3500.0, 850.0, 1.0), (4620.0, 610.0, 0.11)),
+        *((11500.0, 610.0, 0.18), (711.0, 236.0, 0.52)),
+    )
     tones = [
         level * np.sin(2 * np.pi * hertz * tuning * t + number) * np.exp(-decay * t)
         for number, (hertz, decay, level) in enumerate(modes)
@@ -270,7 +254,7 @@ def _tick(rng: np.random.Generator, tuning: float) -> Samples:
     return out
 
 
-# Ratio to the prime, level: hum, prime, tierce, quint, nominal of a tuned bell, and what lies above.
+# Ratio to the prime, level: a tuned bell's hum, prime, tierce, quint, nominal, and what is above.
 _BELL_PARTIALS = (
     *((0.5, 0.42), (1.0, 0.58), (1.2, 0.64), (1.5, 0.29), (2.0, 0.43)),
     *((2.5, 0.95), (3.0, 0.67), (4.0, 0.61), (5.4, 0.11), (6.7, 0.10)),
@@ -290,29 +274,19 @@ def _bell(rng: np.random.Generator, *, prime_hz: float, length_seconds: float) -
     return strike * rng.uniform(0.8, 1.0)
 
 
-def _rain_colour(frequency: Samples) -> Samples:
-    return frequency / (600 + frequency) / (1 + (frequency / 7000) ** 2)
-
-
 def _drop(rng: np.random.Generator) -> Samples:
     t = times(0.012)
-    tone = np.sin(2 * np.pi * rng.uniform(1200, 7000) * t + rng.uniform(0, 6.28))
+    tone = np.sin(2 * np.pi * rng.uniform(1599, 5696) * t + rng.uniform(0, 6.28))
     burst = rng.standard_normal(len(t))
-    return (tone + burst) * np.exp(-t * rng.uniform(300, 1200)) * rng.pareto(2.5)
+    drop = (1.5 * tone + burst) * np.exp(-t * rng.uniform(300, 1500))
+    return drop * float(rng.pareto(3.22))
 
 
 def _crack(rng: np.random.Generator) -> Samples:
-    t = times(0.03)
-    snap = rng.standard_normal(len(t)) * np.exp(-t * rng.uniform(200, 1500))
-    centre = rng.uniform(900, 5000)
-    return filtered(snap, lambda f: _resonances(f, ((centre, 2500.0, 1.0),)))
-
-
-def _gong(rng: np.random.Generator, pitch_hz: float) -> Samples:
-    t = times(0.5)
-    modes = ((1.0, 7.0, 0.6), (2.31, 9.0, 1.0), (3.9, 14.0, 0.7), (5.3, 20.0, 0.4))
-    ring = sum(a * np.sin(2 * np.pi * pitch_hz * r * t) * np.exp(-d * t) for r, d, a in modes)
-    return np.asarray(ring) + 0.3 * rng.standard_normal(len(t)) * np.exp(-500 * t)
+    t = times(0.04)
+    snap = rng.standard_normal(len(t)) * np.exp(-t * 320 * 3.1 ** rng.uniform())
+    centre = 2850 * 2.1 ** rng.uniform()
+    return filtered(snap, lambda f: _resonances(f, ((centre, 3500.0, 1.0),)))
 
 
 def _chirp(low_hz: float, high_hz: float, length_seconds: float) -> Samples:
@@ -323,21 +297,13 @@ def _chirp(low_hz: float, high_hz: float, length_seconds: float) -> Samples:
     return (np.sin(phase) + 0.08 * np.sin(2 * phase)) * np.sin(np.pi * u) ** 0.7
 
 
-def _plucked_string(
-    rng: np.random.Generator, pitch_hz: float, *, length_seconds: float
-) -> Samples:
-    period = round(SAMPLE_RATE / pitch_hz)
-    pluck = filtered(rng.uniform(-1, 1, period), lambda f: 1 / (1 + (f / 3000) ** 2))
-    cycles = [pluck - pluck.mean()]
-    for _ in range(round(length_seconds * pitch_hz)):
-        last = cycles[-1]
-        cycles.append(0.996 * (0.5 * last + 0.5 * np.roll(last, 1)))
-    return np.concatenate(cycles)
-
-
 def _pipe(pitch_hz: float, length_seconds: float) -> Samples:
     t = times(length_seconds)
     ranks = ((1, 1.0), (2, 0.7), (3, 0.35), (4, 0.45), (5, 0.2), (6, 0.18), (8, 0.25), (12, 0.08))
-    tone = sum(a * np.sin(2 * np.pi * pitch_hz * k * t * (1 + 0.0004 * k)) for k, a in ranks)
-    speech = np.minimum(t / 0.05, 1) * np.minimum((length_seconds - t) / 0.05, 1)
-    return np.asarray(tone) * speech
+    tone = np.zeros(len(t))
+    for harmonic, level in ranks:
+        # No two ranks are in perfect tune.
+        hertz = pitch_hz * harmonic * (1 + 0.0004 * harmonic)
+        tone += level * np.sin(2 * np.pi * hertz * t)
+    attack: Samples = np.minimum(t / 0.05, 1) * np.minimum((length_seconds - t) / 0.05, 1)
+    return tone * attack

@@ -523,7 +523,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m service.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m service.demo", description="Try the HTTP API.")
     parser.add_argument("--url", help="a running server; by default the demo starts its own")
     parser.add_argument("--samples", type=Path, default=SAMPLES, help="the sample clips' folder")
     options = parser.parse_args(arguments)
