@@ -25,6 +25,7 @@ from model.distillation.audio import list_recordings
 from model.distillation.label_space import CALTECH_NAMES
 from model.distillation.video import CALTECH, THUMBNAIL, Pictures, load_pictures
 from model.embedder import Embedder
+from model.embedding import ClassText
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk
 
@@ -80,7 +81,7 @@ def sound_figure(
 ) -> Figure:
     """Accuracy of sound alone on files by folder; `names` says how each folder is called."""
     folders = sorted(paths)
-    labels = np.stack([embedder.embed_class(names.get(f, f)) for f in folders])
+    labels = embedder.embed_classes([ClassText(names.get(f, f)) for f in folders])
     vectors, true = [], []
     for row, folder in enumerate(track(folders, description=name)):
         for path in paths[folder]:
@@ -96,7 +97,7 @@ def picture_figure(
 ) -> Figure:
     """Accuracy of single held-out pictures among the names of their own collection."""
     classes = sorted(names)
-    labels = np.stack([embedder.embed_class(names[c]) for c in classes])
+    labels = embedder.embed_classes([ClassText(names[c]) for c in classes])
     rows = np.flatnonzero(pictures.held_out & (pictures.source == source))
     vectors = [embed_picture(embedder, pictures.pixels[r]) for r in track(rows, description=name)]
     true = np.array([classes.index(c) for c in pictures.labels[rows]])

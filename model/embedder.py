@@ -21,7 +21,7 @@ from model.errors import BackboneError, CheckpointError
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
-from model.vectors import Vector, mean_vector, unit_rows
+from model.vectors import mean_vector, unit_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +191,12 @@ class Embedder:
         """Embed sentences as they are: (len(texts), D) float32, unit length."""
         return self._project_text(self._text.encode(texts))
 
-    def embed_class(
-        self, name: str, *, synonyms: Sequence[str] = (), description: str = ""
-    ) -> Vector:
-        """Embed a class as training did: one text vector from its words, then the text network."""
-        words = ClassText(name, tuple(synonyms), description)
-        return np.asarray(self._project_text(class_text_vectors(self._text, [words]))[0])
+    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+        """Embed classes as training did: one text vector of a class's words, then the text network.
+
+        Returns (len(classes), D) float32, unit length.
+        """
+        return self._project_text(class_text_vectors(self._text, classes))
 
     def warm_up(self) -> None:
         """Run text, sound and pictures once, so that lazy initialisation is over."""
@@ -226,6 +226,8 @@ def class_text_vectors(encoder: TextEncoder, classes: Sequence[ClassText]) -> ND
     A name counts as much as all its synonyms and its description together: a long list of synonyms
     must not outvote the name that the answer shows.
     """
+    if not classes:
+        return np.zeros((0, encoder.dim), np.float32)
     texts = [[c.name, *c.synonyms, *([c.description] if c.description else [])] for c in classes]
     encoded = encoder.encode([text for of_class in texts for text in of_class])
     blocks = np.split(encoded, np.cumsum([len(of_class) for of_class in texts])[:-1])

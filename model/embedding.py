@@ -86,10 +86,8 @@ class ClipEmbedder(Protocol):
         """Embed sentences as they are: (len(texts), D) float32."""
         ...
 
-    def embed_class(
-        self, name: str, *, synonyms: Sequence[str] = (), description: str = ""
-    ) -> Vector:
-        """Embed a class: its prompts' embeddings are averaged and renormalised, (D,) float32."""
+    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+        """Embed classes, each as one vector of all its words: (len(classes), D) float32."""
         ...
 
     def warm_up(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Calibration
-from model.embedding import ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
+from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
@@ -49,7 +49,11 @@ class FakeEmbedder:
 
     def vocabulary(self) -> tuple[VocabularyEntry, ...]:
         """Return the names given at construction."""
-        return tuple(VocabularyEntry(n, (), "", self.embed_class(n)) for n in self._names)
+        vectors = self.embed_classes([ClassText(name) for name in self._names])
+        return tuple(
+            VocabularyEntry(name, (), "", vector)
+            for name, vector in zip(self._names, vectors, strict=True)
+        )
 
     def embed_clip(
         self, path: Path, *, limits: MediaLimits, modality: ModalityChoice = "auto"
@@ -69,11 +73,9 @@ class FakeEmbedder:
         vectors = [hashed_vector(t.casefold().encode()) for t in texts]
         return np.stack(vectors) if vectors else np.zeros((0, DIM), np.float32)
 
-    def embed_class(
-        self, name: str, *, synonyms: Sequence[str] = (), description: str = ""
-    ) -> Vector:
-        """Hash the name, ignoring case; synonyms and description do not count."""
-        return hashed_vector(name.casefold().encode())
+    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+        """Hash each name, ignoring case; synonyms and description do not count."""
+        return self.embed_texts([c.name for c in classes])
 
     def warm_up(self) -> None:
         """Nothing to warm."""

@@ -63,14 +63,9 @@ class Pipeline:
         """Embed sentences as they are, (len(texts), D) float32. Raises Overloaded."""
         return await self._texts.run(lambda: self._embedder.embed_texts(texts))
 
-    async def embed_classes(self, classes: Sequence[ClassText]) -> list[Vector]:
-        """Embed classes, (D,) float32 each. Raises Overloaded."""
-        return await self._texts.run(
-            lambda: [
-                self._embedder.embed_class(c.name, synonyms=c.synonyms, description=c.description)
-                for c in classes
-            ]
-        )
+    async def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+        """Embed classes, (len(classes), D) float32. Raises Overloaded."""
+        return await self._texts.run(lambda: self._embedder.embed_classes(classes))
 
     def _thumbnail(self, path: Path) -> bytes | None:
         try:

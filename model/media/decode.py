@@ -5,7 +5,8 @@ from __future__ import annotations  # PyAV's generic classes are generic in its 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from fractions import Fraction
+from typing import TypeVar, cast
 
 import av.error
 from av.audio.stream import AudioStream
@@ -63,7 +64,8 @@ class Tally:
     def report(self, *, end_seconds: float, delivered: bool) -> TrackReport:
         """Sum up at the end of the track; `delivered` is whether any sample or picture came."""
         return TrackReport(
-            end_seconds=end_seconds,
+            # Microseconds: a sum of many lengths should end at 3 s, not at 3.000000000000002 s.
+            end_seconds=round(end_seconds, 6),
             failure=None if delivered else self._failure(),
             encrypted=not delivered and self.encrypted > 0,
             warnings=tuple(self._warnings()) if delivered else (),
@@ -156,6 +158,8 @@ def packets(
         except av.error.FFmpegError:
             budget.check_deadline()
             tally.breaks_off = True
+            # What the decoder still holds came before the break.
+            yield _flushing(stream)
             return
         if packet is None:
             return
@@ -168,6 +172,13 @@ def packets(
                 continue
         if packet.size or is_flush:
             yield packet
+
+
+def _flushing(stream: _TrackT) -> Packet[_TrackT]:
+    packet = cast("Packet[_TrackT]", Packet())
+    packet.stream = stream
+    packet.time_base = cast(Fraction, stream.time_base)
+    return packet
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from model.fake import FakeEmbedder, hashed_vector
+from model.embedding import ClassText
+from model.fake import DIM, FakeEmbedder, hashed_vector
 from tests.service.conftest import assert_problem, file_part, make_app
 
 
@@ -18,9 +21,10 @@ class WordyEmbedder(FakeEmbedder):
         self._seconds = seconds
         super().__init__(vocabulary)
 
-    def embed_class(self, name: str, *, synonyms: Any = (), description: str = "") -> Any:
+    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
         time.sleep(self._seconds)
-        return hashed_vector(repr((name, tuple(synonyms), description)).encode())
+        vectors = [hashed_vector(repr(words).encode()) for words in classes]
+        return np.array(vectors, np.float32).reshape(-1, DIM)
 
 
 def score_of(client: TestClient, name: str) -> float:
@@ -133,7 +137,7 @@ def test_two_changes_at_once_leave_words_and_vector_in_agreement(tmp_path: Path)
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(lambda change: client.patch(url, json=change), changes))
         library = app.state.resources.library
-        words = ("kettle", ("pot",), "A pot that boils water.")
+        words = ClassText("kettle", ("pot",), "A pot that boils water.")
         scores = library.label_similarities(hashed_vector(repr(words).encode())[None])
 
     assert scores.similarity[0, 0] == pytest.approx(1.0, abs=1e-5)
