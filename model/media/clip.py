@@ -197,7 +197,7 @@ def thumbnail(path: Path, limits: MediaLimits, size: int = 320) -> bytes | None:
     info = probe(path, limits, budget=budget)
     if info.video is None:
         return None
-    declared = info.declared_duration_seconds or 1.0
+    declared = min(info.declared_duration_seconds or 1.0, limits.max_duration_seconds)
     frames = read_frames(
         path,
         frames_per_second=_THUMBNAIL_TARGETS / declared,
