@@ -259,7 +259,7 @@ def embed(tour: Tour) -> None:
         f"{len(sizes)} texts: {len(sizes)} vectors of {sizes[0]} numbers. {AUDIO}: "
         f"{len(vectors['audio'])} numbers for its sound, "
         f"{'none' if vectors['video'] is None else len(vectors['video'])} for pictures, "
-        f"{len(vectors['windows'])} windows."
+        f"windows: {len(vectors['windows'])}."
     )
 
 
@@ -410,7 +410,7 @@ def _print_classification(console: Console, answer: Mapping[str, Any]) -> None:
 
 
 def _print_labels(console: Console, labels: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("label", "probability", "by sound", "by sight", "")
+    table = Table("label", "probability", "by sound", "by sight", "seen or new")
     for label in labels:
         table.add_row(
             escape(label["name"]),
@@ -535,7 +535,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _tour_at(options.url, options.samples, console)
     except DemoFailed as failure:
-        console.print(f"[bold red]Not as expected:[/] {escape(str(failure))}")
+        console.print(f"[bold red]Not as expected:[/] {escape(str(failure))}", soft_wrap=True)
         return 1
     console.print("\n[bold green]Every answer was as expected.[/]")
     return 0

@@ -15,6 +15,18 @@ from rich.console import Console
 from service import demo
 from tests.service.conftest import make_app
 
+FAKE_SERVER = """
+import os, sys
+from pathlib import Path
+import uvicorn
+from model.fake import FakeEmbedder
+from service.app import create_app
+from service.settings import Settings
+settings = Settings(data_dir=Path(os.environ["AVGZSL_DATA_DIR"]))
+port = int(sys.argv[sys.argv.index("--port") + 1])
+uvicorn.run(create_app(settings, embedder=FakeEmbedder()), port=port)
+"""
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -77,6 +89,16 @@ def test_a_missing_sample_is_named(
 def test_a_server_that_does_not_answer_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--url", "http://127.0.0.1:9"]) == 1
     assert "/healthz got no answer" in capsys.readouterr().out
+
+
+def test_its_own_server_starts_with_an_empty_library_and_is_stopped(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVGZSL_CATALOGUE_URL", "sqlite:////nowhere/catalogue.db")
+    with demo.own_server(console, (sys.executable, "-c", FAKE_SERVER)) as own_url:
+        assert httpx.get(f"{own_url}/clips").json()["total"] == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{own_url}/clips")
 
 
 def test_a_server_that_stops_at_its_start_shows_its_log(console: Console) -> None:
