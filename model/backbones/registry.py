@@ -38,9 +38,10 @@ def load_text_encoder(name: str) -> TextEncoder:
     Raises:
         BackboneError: the encoder's files cannot be had.
     """
-    from model.backbones.sentence_text import SentenceTextEncoder  # noqa: PLC0415 - takes seconds
+    from model.backbones import sentence_text  # noqa: PLC0415 - takes seconds
 
-    return SentenceTextEncoder.load(name)
+    path = sentence_text.packaged_minilm() if name == DEFAULT_TEXT_ENCODER else name
+    return sentence_text.SentenceTextEncoder(name, path)
 
 
 def _load(kind: str, table: dict[str, tuple[str, str]], name: str, folder: Path) -> Any:

@@ -7,18 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from model.backbones.registry import DEFAULT_TEXT_ENCODER
 from model.errors import BackboneError
 
 
 class SentenceTextEncoder:
-    """A sentence-transformers model behind `TextEncoder`; calls from several threads take turns."""
+    """A sentence-transformers model behind `TextEncoder`; calls from several threads take turns.
+
+    Args:
+        name: what the encoder is called in checkpoints and answers.
+        path: a folder that holds the model, or its name on the hub.
+
+    Raises:
+        BackboneError: the model's files cannot be had.
+    """
 
     def __init__(self, name: str, path: str) -> None:
         # Nothing may be looked up online for a model that lies on the disk.
         offline = os.path.isdir(path)
         # Seconds of import, so it is paid only by those who encode text.
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+        from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+        disable_progress_bar()  # A service's log is no place for one.
 
         try:
             self._model = SentenceTransformer(path, device="cpu", local_files_only=offline)
@@ -31,11 +41,6 @@ class SentenceTextEncoder:
         self.dim = int(self._model.get_embedding_dimension() or 0)
         # The fast tokenizer refuses to be borrowed by two threads at once.
         self._lock = threading.Lock()
-
-    @classmethod
-    def load(cls, name: str = DEFAULT_TEXT_ENCODER) -> "SentenceTextEncoder":
-        """Load by name or path. Raises BackboneError where the files cannot be had."""
-        return cls(name, packaged_minilm() if name == DEFAULT_TEXT_ENCODER else name)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts: (len(texts), dim) float32, L2-normalised."""
