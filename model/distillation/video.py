@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from model.backbones.compact_video import CompactVideo, CompactVideoConfig, CompactVideoNetwork
 from model.distillation.mobilenet import CLASS_COUNT, EMBEDDING_DIM, MobileNetTeacher
+from model.errors import FeatureSetError
 
 # --- data -----------------------------------------------------------------------------------------
 
@@ -106,8 +107,11 @@ class Targets:
 def teacher_targets(pictures: Pictures, teacher: MobileNetTeacher, cache: Path) -> Targets:
     """Ask the teacher about every picture, about 20 ms a view; read `cache` where it exists.
 
-    The network answers whole pictures only, so crops share their picture's answer ("function
-    matching" with crops mild enough for it, Beyer et al. 2022, would be too slow on a CPU).
+    Crops are trained on with their whole picture's answer. Asking about each crop ("function
+    matching", Beyer et al. 2022) would teach more, but triples the time of a step.
+
+    Raises:
+        FeatureSetError: `cache` was made from other pictures.
     """
     if not cache.is_file():
         logits = np.empty((len(pictures.pixels), CLASS_COUNT), np.float16)
@@ -116,11 +120,17 @@ def teacher_targets(pictures: Pictures, teacher: MobileNetTeacher, cache: Path) 
             views = [teacher.observe(view) for view in _views(pixels)]
             logits[row] = np.mean([view.logits for view in views], axis=0)
             embedding[row] = np.mean([view.embedding for view in views], axis=0)
-        partial = cache.with_suffix(".partial.npz")
-        np.savez(partial, logits=logits, embedding=embedding)
-        partial.replace(cache)
+        unfinished = cache.with_suffix(".partial.npz")
+        np.savez(unfinished, logits=logits, embedding=embedding)
+        unfinished.replace(cache)
     with np.load(cache) as stored:
-        return Targets(stored["logits"], stored["embedding"])
+        targets = Targets(stored["logits"], stored["embedding"])
+    if len(targets.logits) != len(pictures.pixels):
+        raise FeatureSetError(
+            f"{cache} holds the teacher's answers to {len(targets.logits)} pictures, but there are "
+            f"{len(pictures.pixels)}; delete it to ask again."
+        )
+    return targets
 
 
 def _views(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -138,7 +148,7 @@ def _views(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained; the wall-clock budget is apart (`Clock`).
+    """How the student is trained; the time for it is given apart.
 
     Attributes:
         batch_size: pictures a step.
@@ -394,7 +404,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the whole state to `path`, which is never half-written."""
-        partial_path = path.with_suffix(".partial")
+        unfinished = path.with_suffix(".partial")
         torch.save(
             {
                 "student": self.student.state_dict(),
@@ -403,9 +413,9 @@ class Trainer:
                 "elapsed_seconds": self.elapsed_seconds,
                 "steps": self.steps,
             },
-            partial_path,
+            unfinished,
         )
-        partial_path.replace(path)
+        unfinished.replace(path)
 
     def resume(self, path: Path) -> None:
         """Go on from the state that `save` wrote."""

@@ -9,6 +9,7 @@ from PIL import Image
 
 from model.backbones.compact_video import CompactVideo, CompactVideoConfig
 from model.backbones.protocol import VideoBackbone
+from model.distillation.mobilenet import MobileNetTeacher, TeacherOutput
 from model.distillation.video import (
     CALTECH,
     PHOTOGRAPH,
@@ -27,8 +28,9 @@ from model.distillation.video import (
     label_loss,
     load_pictures,
     random_crop,
+    teacher_targets,
 )
-from model.errors import CheckpointError, ConfigError
+from model.errors import CheckpointError, ConfigError, FeatureSetError
 
 BUNDLED = Path(__file__).parents[2] / "model" / "bundled"
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -209,6 +211,18 @@ def made_up_pictures() -> tuple[Pictures, Targets]:
     return Pictures(names, pixels, labels, source, held_out), targets
 
 
+class FakeTeacher(MobileNetTeacher):
+    """Answers with a view's brightness and counts the questions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def observe(self, picture: np.ndarray) -> TeacherOutput:
+        self.asked += 1
+        brightness = np.float32(picture.mean())
+        return TeacherOutput(np.full(1000, brightness), np.full(1280, brightness))
+
+
 class TestTraining:
     def test_held_out_pictures_are_never_drawn_and_copies_are_kept(self):
         pictures, _ = made_up_pictures()
@@ -274,6 +288,25 @@ class TestTraining:
         torch.testing.assert_close(
             resumed.backbone().scores(batch), trainer.backbone().scores(batch)
         )
+
+    def test_cached_teacher_answers_to_other_pictures_are_refused(self, tmp_path):
+        pictures, targets = made_up_pictures()
+        cache = tmp_path / "teacher_targets.npz"
+        np.savez(cache, logits=targets.logits[:5], embedding=targets.embedding[:5])
+        with pytest.raises(FeatureSetError, match="5 pictures, but there are 48"):
+            teacher_targets(pictures, FakeTeacher(), cache)
+
+    def test_teacher_is_asked_once_about_every_picture(self, tmp_path):
+        pictures, _ = made_up_pictures()
+        teacher, cache = FakeTeacher(), tmp_path / "teacher_targets.npz"
+        first = teacher_targets(pictures, teacher, cache)
+        asked = teacher.asked
+        again = teacher_targets(pictures, teacher, cache)
+        assert asked == 16 + 2 * 32  # one view of a square picture, two of others
+        assert teacher.asked == asked
+        assert (first.logits == again.logits).all()
+        brightness = [pixels.mean() for pixels in pictures.pixels]
+        assert np.allclose(again.embedding[:, 0], brightness, atol=2)
 
     def test_schedule_warms_up_and_ends_at_zero_with_the_deployed_size(self):
         recipe = Recipe()
