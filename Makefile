@@ -48,7 +48,7 @@ format: $(INSTALLED_DEV) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 samples: $(INSTALLED_DEV) ## make the sample clips again
-	$(BIN)/python samples/make_samples.py
+	$(BIN)/python -m samples.make_samples
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -28,7 +28,8 @@ class SentenceTextEncoder:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
-        disable_progress_bar()  # A service's log is no place for one.
+        # A service's log is no place for a progress bar.
+        disable_progress_bar()  # type: ignore[no-untyped-call]
 
         try:
             self._model = SentenceTransformer(path, device="cpu", local_files_only=offline)

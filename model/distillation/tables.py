@@ -4,9 +4,11 @@ Sound: mixtures and crops of recordings, heard by the audio backbone and by its 
 crops of photographs, pooled as the frames of a window are. Held-out rows carry true labels only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,11 +34,13 @@ from model.distillation.video import (
 )
 from model.embedder import pool_frames
 
-AUDIO_MIXTURES = 8_000
+BATCH_SIZE = 16
+AUDIO_MIXTURES = 4_000
 AUDIO_CROPS_PER_CLIP = 4
 VIDEO_VIEWS = {THUMBNAIL: 1, PHOTOGRAPH: 6, CALTECH: 3}
 TRUE_LABEL_SHARE = {THUMBNAIL: 0.7, PHOTOGRAPH: 0.3, CALTECH: 0.6}
 AUDIO_TRUE_LABEL_SHARE = 0.5
+MAX_CROPS = 3
 
 # Folders whose sound AudioSet does not name well -> the class that does.
 ADDED_SOUND_FOLDERS = {"donkey": "Donkey", "lion": "Lion", "monkey": "Monkey"}
@@ -69,44 +73,51 @@ def audio_table(data: Path, backbone: CompactAudio, space: LabelSpace, cache: Pa
     """Features of mixtures and crops, with the teacher's and the true labels as targets."""
     teacher = load_teacher(data / "teachers" / "mn04_audioset.pt")
     names = read_class_names(data / "teachers" / "mn04_class_labels.csv")
-    clips = load_clips(data, cache)
-    window = backbone.config.window_samples
-    rng = np.random.default_rng(0)
-    mixer = Mixer([c for c in clips if not c.held_out], window, seed=0)
+    clips = [clip for clip in load_clips(data, cache) if clip.samples.size]
     columns = np.unique(np.concatenate([space.audioset, space.added_sounds]))
-    place = {int(c): k for k, c in enumerate(columns)}
-    features, targets, held_out, labelled = [], [], [], []
+    audioset_places = np.searchsorted(columns, space.audioset)
+    features, targets, sources = [], [], []
+    windows = _sound_windows(clips, backbone.config.window_samples)
+    total = AUDIO_MIXTURES + sum(_crops(clip) for clip in clips)
+    with tqdm(total=total, desc="sounds", mininterval=5) as bar:
+        for batch in batched(windows, BATCH_SIZE):
+            waveforms = torch.from_numpy(np.stack([backbone.prepare(w) for w, _ in batch]))
+            features.append(backbone.features(waveforms).numpy())
+            probability = teacher(teacher.mel(waveforms))[1].sigmoid().numpy()
+            soft = np.zeros((len(batch), len(columns)), np.float32)
+            soft[:, audioset_places] = probability / probability.sum(axis=1, keepdims=True)
+            for row, (_, clip) in zip(soft, batch, strict=True):
+                true = [] if clip is None else _true_sounds(clip, names, space)
+                _mix_in_true_labels(row, np.searchsorted(columns, true), _true_share(clip))
+                sources.append((clip is not None and clip.held_out, bool(true)))
+            targets.append(soft)
+            bar.update(len(batch))
+    held_out, labelled = np.array(sources).T
+    return Table(np.concatenate(features), np.concatenate(targets), columns, held_out, labelled)
 
-    def add(waveforms: Sequence[NDArray[np.float32]], clip: Clip | None) -> None:
-        batch = torch.from_numpy(np.stack([backbone.prepare(w) for w in waveforms]))
-        features.append(backbone.features(batch).numpy())
-        probability = teacher(teacher.mel(batch))[1].sigmoid().numpy()
-        soft = np.zeros((len(waveforms), len(columns)), np.float32)
-        soft[:, [place[int(c)] for c in space.audioset]] = probability
-        soft /= soft.sum(axis=1, keepdims=True)
-        true = [] if clip is None else [place[c] for c in _true_sounds(clip, names, space)]
-        if true:
-            hard = np.zeros(len(columns), np.float32)
-            hard[true] = 1 / len(true)
-            share = 1.0 if clip is not None and clip.held_out else AUDIO_TRUE_LABEL_SHARE
-            soft = (1 - share) * soft + share * hard
-        targets.append(soft)
-        held_out.extend([clip is not None and clip.held_out] * len(waveforms))
-        labelled.extend([bool(true)] * len(waveforms))
 
-    for _ in tqdm(range(AUDIO_MIXTURES // 8), desc="mixtures"):
-        add([mixer.draw() for _ in range(8)], None)
-    for clip in tqdm(clips, desc="clips"):
-        count = 1 if clip.held_out else AUDIO_CROPS_PER_CLIP
-        if clip.samples.size:
-            add([_crop(clip, window, rng, first=clip.held_out) for _ in range(count)], clip)
-    return Table(
-        np.concatenate(features),
-        np.concatenate(targets),
-        columns,
-        np.array(held_out),
-        np.array(labelled),
-    )
+def _sound_windows(
+    clips: Sequence[Clip], length: int
+) -> Iterator[tuple[NDArray[np.float32], Clip | None]]:
+    """Yield mixtures of training clips, then crops of each clip with the clip."""
+    rng = np.random.default_rng(0)
+    mixer = Mixer([clip for clip in clips if not clip.held_out], length, seed=0)
+    for _ in range(AUDIO_MIXTURES):
+        yield mixer.draw(), None
+    for clip in clips:
+        for _ in range(_crops(clip)):
+            yield _crop(clip, length, rng), clip
+
+
+def _crops(clip: Clip) -> int:
+    return 1 if clip.held_out else AUDIO_CROPS_PER_CLIP
+
+
+def _crop(clip: Clip, length: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """First window of a held-out clip; a random one of another, at a random loudness."""
+    start = 0 if clip.held_out else int(rng.integers(max(1, clip.samples.size - length + 1)))
+    samples = clip.samples[start : start + length].astype(np.float32) / 32768.0
+    return samples if clip.held_out else samples * np.float32(10 ** rng.uniform(-1.0, 0.0))
 
 
 def _true_sounds(clip: Clip, names: Sequence[str], space: LabelSpace) -> list[int]:
@@ -117,11 +128,15 @@ def _true_sounds(clip: Clip, names: Sequence[str], space: LabelSpace) -> list[in
     return [int(space.audioset[names.index(name)]) for name in known]
 
 
-def _crop(clip: Clip, window: int, rng: np.random.Generator, *, first: bool) -> NDArray[np.float32]:
-    """One window of a clip, the first or a random one, with a random gain unless first."""
-    start = 0 if first else int(rng.integers(max(1, clip.samples.size - window + 1)))
-    samples = clip.samples[start : start + window].astype(np.float32) / 32768.0
-    return samples if first else samples * np.float32(10 ** rng.uniform(-1.0, 0.0))
+def _true_share(clip: Clip | None) -> float:
+    return 1.0 if clip is not None and clip.held_out else AUDIO_TRUE_LABEL_SHARE
+
+
+def _mix_in_true_labels(target: NDArray[np.float32], true: NDArray[np.int64], share: float) -> None:
+    """Give `share` of a target (K,) to the true places, in place; nothing where there are none."""
+    if len(true):
+        target *= 1 - share
+        target[true] += share / len(true)
 
 
 # --- features of pictures ------------------------------------------------------------------------
@@ -131,62 +146,89 @@ def _crop(clip: Clip, window: int, rng: np.random.Generator, *, first: bool) -> 
 def video_table(
     pictures: Pictures, teacher: Targets, backbone: CompactVideo, space: LabelSpace
 ) -> Table:
-    """Features of imagined windows: one to four crops of a picture, pooled as frames are."""
-    rng = np.random.default_rng(0)
-    columns = np.unique(np.concatenate([space.imagenet, space.caltech]))
-    place = {int(c): k for k, c in enumerate(columns)}
+    """Features of imagined windows, pooled as frames are, with soft and true labels as targets."""
     class_of_label = np.concatenate([space.imagenet, space.caltech])
-    imagenet_places = np.array([place[int(c)] for c in space.imagenet])
-    logits = correct_teacher(teacher.logits, pictures.labels).astype(np.float32)
-    size = backbone.frame_size
+    columns = np.unique(class_of_label)
+    imagenet_places = np.searchsorted(columns, space.imagenet)
+    label_places = np.searchsorted(columns, class_of_label)[pictures.labels]
+    logits = correct_teacher(teacher.logits, pictures.labels)
     features, targets, held_out = [], [], []
-    for row in tqdm(range(len(pictures.pixels)), desc="pictures"):
-        source = int(pictures.source[row])
-        soft = np.zeros(len(columns), np.float32)
-        soft[imagenet_places] = torch.from_numpy(logits[row]).softmax(0).numpy()
-        hard = np.zeros(len(columns), np.float32)
-        hard[place[int(class_of_label[pictures.labels[row]])]] = 1.0
-        share = 1.0 if pictures.held_out[row] else TRUE_LABEL_SHARE[source]
-        target = (1 - share) * soft + share * hard
-        for _ in range(1 if pictures.held_out[row] else VIDEO_VIEWS[source]):
-            if pictures.held_out[row]:
-                frames = [backbone.prepare(pictures.pixels[row])]
-            else:
-                frames = [
-                    random_crop(
-                        pictures.pixels[row], size, degrade=source != THUMBNAIL, rng=rng
-                    ).transpose(2, 0, 1)
-                    for _ in range(int(rng.integers(1, 5)))
-                ]
-            batch = torch.from_numpy(np.ascontiguousarray(np.stack(frames)))
-            features.append(pool_frames(backbone.features(batch)).numpy())
-            targets.append(target)
-            held_out.append(bool(pictures.held_out[row]))
+    total = sum(_views(pictures, row) for row in range(len(pictures.pixels)))
+    with tqdm(total=total, desc="pictures", mininterval=5) as bar:
+        for batch in batched(_picture_windows(pictures, backbone), BATCH_SIZE):
+            frames = torch.from_numpy(np.concatenate([frames for _, frames in batch]))
+            parts = torch.split(backbone.features(frames), [len(frames) for _, frames in batch])
+            features += [pool_frames(part).numpy() for part in parts]
+            for row, _ in batch:
+                soft = np.zeros(len(columns), np.float32)
+                soft[imagenet_places] = torch.from_numpy(logits[row]).float().softmax(0).numpy()
+                is_held_out = bool(pictures.held_out[row])
+                share = 1.0 if is_held_out else TRUE_LABEL_SHARE[int(pictures.source[row])]
+                _mix_in_true_labels(soft, label_places[row : row + 1], share)
+                targets.append(soft)
+                held_out.append(is_held_out)
+            bar.update(len(batch))
     held = np.array(held_out)
     return Table(np.stack(features), np.stack(targets), columns, held, np.ones_like(held))
 
 
+def _views(pictures: Pictures, row: int) -> int:
+    return 1 if pictures.held_out[row] else VIDEO_VIEWS[int(pictures.source[row])]
+
+
+def _picture_windows(
+    pictures: Pictures, backbone: CompactVideo
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield (row, frames (F, 3, S, S)): a held-out picture as served, another as one to 3 crops."""
+    rng = np.random.default_rng(0)
+    for row, pixels in enumerate(pictures.pixels):
+        if pictures.held_out[row]:
+            yield row, backbone.prepare(pixels)[None]
+            continue
+        degrade = int(pictures.source[row]) != THUMBNAIL
+        for _ in range(_views(pictures, row)):
+            crops = [
+                random_crop(pixels, backbone.frame_size, degrade=degrade, rng=rng)
+                for _ in range(int(rng.integers(1, MAX_CROPS + 1)))
+            ]
+            yield row, np.stack(crops).transpose(0, 3, 1, 2)
+
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Group items, `size` at a time; the last group may be smaller."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
 def load_or_build_tables(data: Path, backbones: Path, out: Path) -> tuple[Table, Table, LabelSpace]:
-    """Compute both tables and the label space; the tables are kept in `out/features.npz`."""
+    """Compute both tables and the label space; each table is kept in `out` once it is whole."""
     mobilenet = MobileNetTeacher(data / "teachers")
     pictures = load_pictures(data / "images", mobilenet.labels)
     folders = [name.replace(" ", "_") for name in pictures.names[CLASS_COUNT:]]
     space = build_label_space(data / "teachers", folders)
-    cache = out / "features.npz"
-    if not cache.is_file():
+
+    def make_audio() -> Table:
+        return audio_table(data, CompactAudio.load(backbones), space, out / "clips.npz")
+
+    def make_video() -> Table:
         answers = teacher_targets(pictures, mobilenet, out / "teacher_targets.npz")
-        video = video_table(pictures, answers, CompactVideo.load(backbones), space)
-        audio = audio_table(data, CompactAudio.load(backbones), space, out / "clips.npz")
-        columns = {
-            f"{name}_{field}": getattr(table, field)
-            for name, table in (("audio", audio), ("video", video))
-            for field in Table.__dataclass_fields__
-        }
-        np.savez(out / "features.partial.npz", **columns)
-        (out / "features.partial.npz").replace(cache)
-    with np.load(cache) as stored:
-        audio, video = (
-            Table(*(stored[f"{name}_{field}"] for field in Table.__dataclass_fields__))
-            for name in ("audio", "video")
-        )
-    return audio, video, space
+        return video_table(pictures, answers, CompactVideo.load(backbones), space)
+
+    audio = _cached(out / "audio_features.npz", make_audio)
+    return audio, _cached(out / "video_features.npz", make_video), space
+
+
+def _cached(path: Path, make: Callable[[], Table]) -> Table:
+    if not path.is_file():
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **vars(make()))
+        partial.replace(path)
+    with np.load(path) as stored:
+        return Table(**stored)
