@@ -461,21 +461,21 @@ def evaluate(backbone: CompactVideo, pictures: Pictures, targets: Targets) -> Re
     for start in range(0, len(rows), 64):
         batch = [backbone.prepare(pictures.pixels[row]) for row in rows[start : start + 64]]
         scores[start : start + 64] = backbone.scores(torch.from_numpy(np.stack(batch))).numpy()
-    return report(scores, pictures, targets, rows)
+    return summarise(scores, pictures, targets, rows)
 
 
 def evaluate_teacher(pictures: Pictures, targets: Targets) -> Report:
     """Score the teacher's own answers in the same way."""
     rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
-    return report(targets.logits[rows].astype(np.float32), pictures, targets, rows)
+    return summarise(targets.logits[rows].astype(np.float32), pictures, targets, rows)
 
 
-def report(
+def summarise(
     scores: NDArray[np.float32], pictures: Pictures, targets: Targets, rows: NDArray[np.int64]
 ) -> Report:
     """Compare scores (len(rows), 1000 or 1097) with true labels and the teacher's best class."""
     source, labels = pictures.source[rows], pictures.labels[rows]
-    thumbnails, caltech, photographs = (source == kind for kind in range(3))
+    thumbnails, photographs, caltech = (source == kind for kind in (THUMBNAIL, PHOTOGRAPH, CALTECH))
     tiny_classes = np.unique(pictures.labels[pictures.source == THUMBNAIL])
     ranked = tiny_classes[(-scores[thumbnails][:, tiny_classes]).argsort(axis=1)[:, :5]]
     hits = ranked == labels[thumbnails, None]

@@ -28,6 +28,7 @@ from model.distillation.video import (
     label_loss,
     load_pictures,
     random_crop,
+    summarise,
     teacher_targets,
 )
 from model.errors import CheckpointError, ConfigError, FeatureSetError
@@ -323,6 +324,14 @@ class TestTraining:
         assert report.photographs_agreement == 1.0
         assert report.caltech_top1 is None
         assert "no head" in str(report)
+        rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
+        scores = np.zeros((len(rows), 1097), np.float32)
+        caltech = pictures.source[rows] == CALTECH
+        scores[caltech, pictures.labels[rows][caltech]] = 1  # only Caltech is told rightly
+        scores[~caltech, 700] = 1
+        only_caltech = summarise(scores, pictures, targets, rows)
+        assert only_caltech.caltech_top1 == 1.0
+        assert only_caltech.photographs_agreement == 0.0
         trained = evaluate(CompactVideo(SMALL), pictures, targets)
         assert trained.thumbnails_top5 == 1.0  # there are only two names
         assert trained.caltech_top1 is not None
