@@ -3,8 +3,8 @@
     python -m model.distillation.space --data PATH --backbones FOLDER --out FOLDER
 
 BACKBONES holds audio.* and video.* as the two other distillations write them; OUT receives the
-checkpoint's own files, and `*_features.npz`, so that a second run starts at once. The label space is
-both teachers' names; each modality learns from its teacher's soft labels and from true ones.
+checkpoint's own files, and `*_features.npz`, so that a second run starts at once. The label space
+is both teachers' names; each modality learns from its teacher's soft labels and from true ones.
 """
 
 import argparse
