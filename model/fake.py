@@ -70,12 +70,11 @@ class FakeEmbedder:
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Hash each text, ignoring case."""
-        vectors = [hashed_vector(t.casefold().encode()) for t in texts]
-        return np.stack(vectors) if vectors else np.zeros((0, DIM), np.float32)
+        return _hashed_texts(texts)
 
     def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
         """Hash each name, ignoring case; synonyms and description do not count."""
-        return self.embed_texts([c.name for c in classes])
+        return _hashed_texts([c.name for c in classes])
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -90,3 +89,8 @@ def _hashed_windows(chunk: ClipChunk) -> Iterator[WindowEmbedding]:
             inside = (chunk.frame_times >= start) & (chunk.frame_times < end)
             video = hashed_vector(chunk.frames[inside].tobytes())
         yield WindowEmbedding(start, end, audio, video)
+
+
+def _hashed_texts(texts: Sequence[str]) -> NDArray[np.float32]:
+    vectors = [hashed_vector(text.casefold().encode()) for text in texts]
+    return np.array(vectors, np.float32).reshape(-1, DIM)
