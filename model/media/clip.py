@@ -446,7 +446,8 @@ class _Join:
             held = self._regular(complete - 1)
             if end - held[1] > _SLACK * self._spec.window_seconds:
                 yield held
-        yield max(0.0, end - self._spec.window_seconds), end
+        # Rounded as the end is: 6.304 - 4 should be 2.304, not 2.3040000000000003.
+        yield round(max(0.0, end - self._spec.window_seconds), 6), end
 
     def _regular(self, index: int) -> tuple[float, float]:
         start = index * self._spec.hop_seconds
