@@ -10,22 +10,26 @@ MODEL_CARD.md            data, licences, figures, weaknesses
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from model.config import Calibration, NetworkConfig, from_mapping
 from model.embedding import ClassText
 from model.errors import CheckpointError, ConfigError
+from model.files import (
+    load_weights,
+    read_json,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 from model.network import AVGZSLNet
 
 FORMAT_VERSION = 1
@@ -81,13 +85,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     config = _read_config(folder / "checkpoint.json")
     network = AVGZSLNet(config.network)
-    weights = read_tensors(folder / "avgzslnet.safetensors")
-    try:
-        network.load_state_dict({name: t.float() for name, t in weights.items()})
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder / 'avgzslnet.safetensors'} does not fit checkpoint.json: {error}"
-        ) from error
+    load_weights(network, folder / "avgzslnet.safetensors")
     classes = _read_classes(folder / "vocabulary.json")
     text_vectors = read_tensors(folder / "vocabulary.safetensors")["text"].float().numpy()
     if text_vectors.shape != (len(classes), config.network.text_dim):
@@ -109,13 +107,13 @@ def save_checkpoint(
 ) -> None:
     """Write the folder's own files; backbone files and the model card are written elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "checkpoint.json", dataclasses.asdict(config))
-    save_file(
-        {k: v.detach().half().contiguous() for k, v in network.state_dict().items()},
-        folder / "avgzslnet.safetensors",
+    write_json(folder / "checkpoint.json", dataclasses.asdict(config))
+    weights = {name: weight.half() for name, weight in network.state_dict().items()}
+    write_tensors(folder / "avgzslnet.safetensors", weights)
+    write_json(folder / "vocabulary.json", [dataclasses.asdict(c) for c in classes])
+    write_tensors(
+        folder / "vocabulary.safetensors", {"text": torch.from_numpy(text_vectors).half()}
     )
-    _write_json(folder / "vocabulary.json", [dataclasses.asdict(c) for c in classes])
-    save_file({"text": torch.from_numpy(text_vectors).half()}, folder / "vocabulary.safetensors")
 
 
 def content_id(folder: Path) -> str:
@@ -127,22 +125,8 @@ def content_id(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file. Raises CheckpointError where it is missing or corrupt."""
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} is missing; a checkpoint folder holds what `save_checkpoint` wrote"
-        ) from error
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is not a readable safetensors file ({error}); copy or train it again"
-        ) from error
-
-
 def _read_config(path: Path) -> CheckpointConfig:
-    values = dict(_read_json(path))
+    values = read_json_object(path)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -159,22 +143,7 @@ def _read_config(path: Path) -> CheckpointConfig:
 def _read_classes(path: Path) -> tuple[ClassText, ...]:
     try:
         return tuple(
-            ClassText(c["name"], tuple(c["synonyms"]), c["description"]) for c in _read_json(path)
+            ClassText(c["name"], tuple(c["synonyms"]), c["description"]) for c in read_json(path)
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a list of classes: {error}") from error
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path} is missing; give a folder made by training, or 'bundled'"
-        ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

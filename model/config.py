@@ -23,9 +23,16 @@ def from_mapping(config_class: type[C], values: Mapping[str, Any]) -> C:
             f"unknown key {unknown[0]!r} for {config_class.__name__}; known: {', '.join(fields)}"
         )
     try:
-        return config_class(**values)
+        return config_class(**{key: _as_tuple(value) for key, value in values.items()})
     except TypeError as error:
-        raise ConfigError(f"incomplete {config_class.__name__}: {error}") from error
+        raise ConfigError(
+            f"a key of {config_class.__name__} is missing or of the wrong type: {error}"
+        ) from error
+
+
+def _as_tuple(value: Any) -> Any:
+    """Lists of JSON are tuples in a frozen configuration, at every depth."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _require(condition: bool, what: str) -> None:

@@ -5,7 +5,6 @@ This file owns the network, its configuration and its two files on disk (`audio.
 run the same code from the waveform on.
 """
 
-import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from model.errors import CheckpointError, ConfigError
+from model.config import from_mapping
+from model.errors import ConfigError
+from model.files import load_weights, read_json_object, write_json, write_tensors
 
 CONFIG_FILE = "audio.json"
 WEIGHTS_FILE = "audio.safetensors"
@@ -101,23 +100,6 @@ class CompactAudioConfig:
     def window_samples(self) -> int:
         """Samples in one window."""
         return round(self.window_seconds * self.sample_rate)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "CompactAudioConfig":
-        """Build from what `json.load` returns.
-
-        Raises:
-            ConfigError: a key is unknown or a value is out of range.
-        """
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ConfigError(f"unknown keys in the audio backbone's configuration: {unknown}")
-        return cls(**{name: _as_tuples(value) for name, value in values.items()})
-
-
-def _as_tuples(value: Any) -> Any:
-    """JSON's lists, nested or not, as tuples; anything else as it is."""
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _is_table(rows: Any, *, columns: int) -> bool:
@@ -311,33 +293,17 @@ class CompactAudio:
             CheckpointError: a file is missing or unreadable, or the weights do not fit the
                 configuration.
         """
-        config = _read_config(Path(folder) / CONFIG_FILE)
+        config = from_mapping(CompactAudioConfig, read_json_object(Path(folder) / CONFIG_FILE))
         network = CompactAudioNetwork(config)
-        path = Path(folder) / WEIGHTS_FILE
-        if not path.is_file():
-            raise CheckpointError(f"{path} is missing; the audio backbone's weights belong there")
-        try:
-            network.load_state_dict(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{path} does not fit {CONFIG_FILE} beside it: {error}"
-            ) from error
+        load_weights(network, Path(folder) / WEIGHTS_FILE)
         return cls(config, network)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `audio.json` and `audio.safetensors`, each by a rename, so neither is ever torn."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        weights = {key: value.contiguous() for key, value in self.network.state_dict().items()}
-        partial = target / f"{WEIGHTS_FILE}.partial"
-        # Not `save_file`, whose files no other account of the machine may read.
-        partial.write_bytes(save(weights))
-        partial.replace(target / WEIGHTS_FILE)
-        partial = target / f"{CONFIG_FILE}.partial"
-        partial.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        partial.replace(target / CONFIG_FILE)
+        write_tensors(target / WEIGHTS_FILE, self.network.state_dict())
+        write_json(target / CONFIG_FILE, asdict(self.config))
 
     def prepare(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cut (N,) float32 in [-1, 1] at its end, or pad it with silence: (window,) float32."""
@@ -361,16 +327,3 @@ class CompactAudio:
         """Move the weights to a device and return self."""
         self.network.to(device)
         return self
-
-
-def _read_config(path: Path) -> CompactAudioConfig:
-    """Read `audio.json`; CheckpointError where it is missing or not an object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing; the audio backbone's sizes are in it") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds {type(values).__name__}, not an object")
-    return CompactAudioConfig.from_dict(values)

@@ -4,23 +4,19 @@ Owns its architecture, its picture preparation and its two files, `video.json` (
 and `video.safetensors` (the weights). How the weights came about is `model.distillation.video`.
 """
 
-import json
-import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from model.errors import CheckpointError, ConfigError
+from model.config import from_mapping
+from model.errors import ConfigError
+from model.files import load_weights, read_json_object, write_json, write_tensors
 
 CONFIG_FILE = "video.json"
 WEIGHTS_FILE = "video.safetensors"
@@ -180,20 +176,10 @@ class CompactVideo:
             CheckpointError: a file is missing or corrupt, or the weights do not fit the
                 configuration.
         """
-        config = _read_config(folder / CONFIG_FILE)
-        path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise CheckpointError(f"The video backbone's weights {path} are missing.")
-        try:
-            # Matrices are stored as float16, half the size; copying them in makes them float32.
-            network = CompactVideoNetwork(config)
-            network.load_state_dict(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} cannot be read as safetensors: {error}.") from error
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"The weights in {path} do not fit {folder / CONFIG_FILE}: {error}"
-            ) from error
+        config = from_mapping(CompactVideoConfig, read_json_object(folder / CONFIG_FILE))
+        network = CompactVideoNetwork(config)
+        # Matrices are stored as float16, half the size.
+        load_weights(network, folder / WEIGHTS_FILE)
         return cls(config, network)
 
     def save(self, folder: Path) -> None:
@@ -201,13 +187,11 @@ class CompactVideo:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
             # A batch norm's variances may lie below float16's range; they are few, so stay exact.
-            name: (tensor.half() if tensor.dim() > 1 else tensor).cpu().contiguous()
+            name: tensor.half() if tensor.dim() > 1 else tensor
             for name, tensor in self.network.state_dict().items()
         }
-        # Bytes first: `save_file` makes files that only their owner can read.
-        _write_whole(folder / WEIGHTS_FILE, to_safetensors(weights))
-        config = json.dumps(asdict(self.config), indent=2) + "\n"
-        _write_whole(folder / CONFIG_FILE, config.encode())
+        write_tensors(folder / WEIGHTS_FILE, weights)
+        write_json(folder / CONFIG_FILE, asdict(self.config))
 
     def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Cut the centre square of one upright RGB frame (H, W, 3) uint8: (3, S, S) uint8.
@@ -267,35 +251,6 @@ class CompactVideo:
                 f"not {tuple(batch.shape)}."
             )
         return batch.to(self._device, memory_format=torch.channels_last)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and rename, so that a reader sees the old content or the new."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
-def _read_config(path: Path) -> CompactVideoConfig:
-    """Parse `video.json`; unknown keys and wrong types are the configuration's faults."""
-    if not path.is_file():
-        raise CheckpointError(f"The video backbone's configuration {path} is missing.")
-    try:
-        values: Any = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a JSON object, not {type(values).__name__}.")
-    known = {field.name for field in fields(CompactVideoConfig)}
-    if unknown := sorted(values.keys() - known):
-        raise ConfigError(f"{path} has unknown keys {unknown}; known are {sorted(known)}.")
-    sizes: dict[str, Any] = {
-        key: tuple(size) if isinstance(size, list) else size for key, size in values.items()
-    }
-    try:
-        return CompactVideoConfig(**sizes)
-    except TypeError as error:
-        raise ConfigError(f"{path} has a value of the wrong type: {error}.") from error
 
 
 @lru_cache(maxsize=32)

@@ -42,6 +42,9 @@ TRUE_LABEL_SHARE = {THUMBNAIL: 0.7, PHOTOGRAPH: 0.3, CALTECH: 0.6}
 AUDIO_TRUE_LABEL_SHARE = 0.5
 MAX_CROPS = 3
 
+# Collections that hold one kind of sound -> the AudioSet class that it is.
+UNIFORM_COLLECTIONS = {"speech_digits": "Speech"}
+
 # Folders whose sound AudioSet does not name well -> the class that does.
 ADDED_SOUND_FOLDERS = {"donkey": "Donkey", "lion": "Lion", "monkey": "Monkey"}
 
@@ -124,6 +127,8 @@ def _true_sounds(clip: Clip, names: Sequence[str], space: LabelSpace) -> list[in
     """Classes that a labelled clip belongs to; none for a collection without labels."""
     if clip.label in ADDED_SOUND_FOLDERS:
         return [int(space.added_sounds[ADDED_SOUNDS.index(ADDED_SOUND_FOLDERS[clip.label])])]
+    if clip.group in UNIFORM_COLLECTIONS:
+        return [int(space.audioset[names.index(UNIFORM_COLLECTIONS[clip.group])])]
     known = AUDIOSET_NAMES.get(clip.group, {}).get(clip.label, ())
     return [int(space.audioset[names.index(name)]) for name in known]
 

@@ -47,7 +47,7 @@ def test_every_vector_of_the_vocabulary_is_a_finite_unit_vector(bundled: ClipEmb
 @pytest.mark.parametrize(
     ("filename", "modality", "right", "wrong"),
     [
-        ("dog_bark.wav", "audio", "a dog barks", ["a cat meows", "rain on a roof", "a violin"]),
+        ("dog_bark.wav", "audio", "a dog barks", ["a cat meows", "rain on a roof", "an engine"]),
         ("birdsong.ogg", "audio", "a bird sings", ["a car engine", "thunder", "a dog barks"]),
         ("siren.mp4", "audio", "a siren wails", ["rain on a roof", "a baby cries", "a piano"]),
         ("speech.m4a", "audio", "somebody speaks", ["an engine", "a dog barks", "waves"]),

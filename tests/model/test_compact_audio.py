@@ -15,6 +15,7 @@ from model.backbones.compact_audio import (
     CompactAudioNetwork,
     LogMel,
 )
+from model.config import from_mapping
 from model.distillation.audio import (
     AUDIOSET_NAMES,
     Clip,
@@ -172,7 +173,7 @@ def test_an_unknown_key_is_refused_by_name(backbone: CompactAudio, tmp_path: Pat
 )
 def test_a_value_out_of_range_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
-        CompactAudioConfig.from_dict(values)
+        from_mapping(CompactAudioConfig, values)
 
 
 @pytest.mark.parametrize("name", ["audio.json", "audio.safetensors"])

@@ -149,13 +149,13 @@ class TestFiles:
         small.save(tmp_path)
         CompactVideo(replace(SMALL, dim=7)).save(tmp_path / "other")
         (tmp_path / "other" / "video.json").replace(tmp_path / "video.json")
-        with pytest.raises(CheckpointError, match="do not fit"):
+        with pytest.raises(CheckpointError, match="does not fit"):
             CompactVideo.load(tmp_path)
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"colour": 1}, "unknown keys"),
+            ({"colour": 1}, "unknown key"),
             ({"dim": 0}, "positive"),
             ({"dim": "512"}, "positive"),
             ({"widths": 4}, "wrong type"),
@@ -172,7 +172,7 @@ class TestFiles:
     def test_a_configuration_that_is_no_object_is_refused(self, small, tmp_path):
         small.save(tmp_path)
         (tmp_path / "video.json").write_text("[]")
-        with pytest.raises(ConfigError, match="JSON object"):
+        with pytest.raises(CheckpointError, match="JSON object"):
             CompactVideo.load(tmp_path)
 
 
