@@ -64,7 +64,7 @@ class SpaceRecipe:
         conse_labels: how many of a sample's best labels make its mean text vector.
     """
 
-    steps: int = 4_000
+    steps: int = 2_000
     batch_size: int = 384
     learning_rate: float = 1e-3
     temperature: float = 0.05
