@@ -1,5 +1,6 @@
 """Clip -> vectors in three phases: prepare (CPU), forward (device), finish (NumPy)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from model.backbones.registry import (
     load_video_backbone,
 )
 from model.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint
+from model.config import Calibration
 from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
 from model.errors import BackboneError, CheckpointError
 from model.media.clip import ClipReader
@@ -50,7 +52,119 @@ class ForwardedChunk:
     video: NDArray[np.float32]
 
 
-class Embedder:
+class BackboneEmbedder(ABC):
+    """What embedders over two backbones share: how clips are read, cut and put together again.
+
+    A subclass adds the head, which makes embeddings of features and of texts: a `ClipEmbedder`.
+    """
+
+    def __init__(
+        self,
+        audio: AudioBackbone,
+        video: VideoBackbone,
+        *,
+        card: ModelCard,
+        calibration: Calibration,
+        decode_spec: DecodeSpec,
+    ) -> None:
+        self.card = card
+        self.calibration = calibration
+        self.decode_spec = decode_spec
+        self._audio = audio.to(card.device)
+        self._video = video.to(card.device)
+        self._device = card.device
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sentences as they are: (len(texts), D) float32, unit length."""
+
+    @abstractmethod
+    def _embed_audio(self, features: Tensor) -> Tensor:
+        """Embed windows' audio features: (Na, Da) -> (Na, D) of any length."""
+
+    @abstractmethod
+    def _embed_video(self, windows: Sequence[Tensor]) -> Tensor:
+        """Embed the frame features of Nv windows, each (F >= 1, Dv): (Nv, D) of any length."""
+
+    def embed_clip(
+        self, path: Path, *, limits: MediaLimits, modality: ModalityChoice = "auto"
+    ) -> ClipEmbedding:
+        """Decode and embed a file, chunk by chunk, so that memory does not grow with its length.
+
+        Raises:
+            MediaError: see `model.errors`.
+        """
+        reader = ClipReader(path, self.decode_spec, limits, modality)
+        windows: list[WindowEmbedding] = []
+        for chunk in reader.chunks():
+            windows.extend(self.finish(self.forward(self.prepare(chunk))))
+        return ClipEmbedding(
+            windows=tuple(windows),
+            audio=mean_vector([w.audio for w in windows if w.audio is not None]),
+            video=mean_vector([w.video for w in windows if w.video is not None]),
+            summary=reader.summary(),
+        )
+
+    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
+        """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
+        audio = frames = None
+        if chunk.waveforms is not None and chunk.has_audio.any():
+            audio = np.stack([self._audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]])
+        rows: tuple[NDArray[np.intp], ...] = ()
+        if chunk.frames is not None and chunk.has_video.any():
+            frames = np.stack([self._video.prepare(f) for f in chunk.frames])
+            rows = tuple(
+                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
+                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
+                if present
+            )
+        return PreparedChunk(chunk, audio, frames, rows)
+
+    @torch.inference_mode()
+    def forward(self, prepared: PreparedChunk) -> ForwardedChunk:
+        """Phase 2, device: backbone, then the head."""
+        dim = self.card.embedding_dim
+        audio = video = np.zeros((0, dim), np.float32)
+        if prepared.audio is not None:
+            features = self._audio.features(torch.from_numpy(prepared.audio).to(self._device))
+            audio = to_numpy(self._embed_audio(features))
+        if prepared.frames is not None:
+            frames = self._video.features(torch.from_numpy(prepared.frames).to(self._device))
+            video = to_numpy(self._embed_video([frames[rows] for rows in prepared.frame_rows]))
+        return ForwardedChunk(prepared.chunk, audio, video)
+
+    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
+        """Phase 3, NumPy: unit vectors back to their windows."""
+        chunk = forwarded.chunk
+        audio = iter(unit_rows(forwarded.audio))
+        video = iter(unit_rows(forwarded.video))
+        return [
+            WindowEmbedding(
+                start, end, next(audio) if has_audio else None, next(video) if has_video else None
+            )
+            for (start, end), has_audio, has_video in zip(
+                chunk.windows, chunk.has_audio, chunk.has_video, strict=True
+            )
+        ]
+
+    def warm_up(self) -> None:
+        """Run text, sound and pictures once, so that lazy initialisation is over."""
+        self.embed_texts(["warm up"])
+        size = self._video.frame_size
+        samples = round(self.decode_spec.sample_rate * self.decode_spec.window_seconds)
+        one = np.ones(1, np.bool_)
+        chunk = ClipChunk(
+            windows=((0.0, self.decode_spec.window_seconds),),
+            waveforms=np.zeros((1, samples), np.float32),
+            has_audio=one,
+            frames=np.zeros((1, size, size, 3), np.uint8),
+            frame_times=np.zeros(1),
+            has_video=one,
+        )
+        self.finish(self.forward(self.prepare(chunk)))
+
+
+class Embedder(BackboneEmbedder):
     """A checkpoint with its backbones, ready to embed clips and texts: a `ClipEmbedder`."""
 
     def __init__(
@@ -63,29 +177,30 @@ class Embedder:
     ) -> None:
         _require_dims(checkpoint, audio, video, text)
         config = checkpoint.config
-        self.calibration = config.calibration
-        self.card = ModelCard(
-            model_id=checkpoint.model_id,
-            head="avgzslnet",
-            audio_backbone=audio.name,
-            video_backbone=video.name,
-            text_encoder=text.name,
-            embedding_dim=config.network.embedding_dim,
-            device=device,
-        )
-        self.decode_spec = DecodeSpec(
-            sample_rate=audio.sample_rate,
-            window_seconds=config.window_seconds,
-            hop_seconds=config.hop_seconds,
-            frames_per_second=config.frames_per_second,
-            frame_size=video.frame_size,
+        super().__init__(
+            audio,
+            video,
+            calibration=config.calibration,
+            card=ModelCard(
+                model_id=checkpoint.model_id,
+                head="avgzslnet",
+                audio_backbone=audio.name,
+                video_backbone=video.name,
+                text_encoder=text.name,
+                embedding_dim=config.network.embedding_dim,
+                device=device,
+            ),
+            decode_spec=DecodeSpec(
+                sample_rate=audio.sample_rate,
+                window_seconds=config.window_seconds,
+                hop_seconds=config.hop_seconds,
+                frames_per_second=config.frames_per_second,
+                frame_size=video.frame_size,
+            ),
         )
         self._checkpoint = checkpoint
         self._network = checkpoint.network.to(device)
-        self._audio = audio.to(device)
-        self._video = video.to(device)
         self._text = text
-        self._device = device
 
     @classmethod
     def load(
@@ -125,68 +240,6 @@ class Embedder:
             for c, vector in zip(self._checkpoint.classes, vectors, strict=True)
         )
 
-    def embed_clip(
-        self, path: Path, *, limits: MediaLimits, modality: ModalityChoice = "auto"
-    ) -> ClipEmbedding:
-        """Decode and embed a file, chunk by chunk, so that memory does not grow with its length.
-
-        Raises:
-            MediaError: see `model.errors`.
-        """
-        reader = ClipReader(path, self.decode_spec, limits, modality)
-        windows: list[WindowEmbedding] = []
-        for chunk in reader.chunks():
-            windows.extend(self.finish(self.forward(self.prepare(chunk))))
-        return ClipEmbedding(
-            windows=tuple(windows),
-            audio=mean_vector([w.audio for w in windows if w.audio is not None]),
-            video=mean_vector([w.video for w in windows if w.video is not None]),
-            summary=reader.summary(),
-        )
-
-    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
-        """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
-        audio = frames = None
-        if chunk.waveforms is not None and chunk.has_audio.any():
-            audio = np.stack([self._audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]])
-        rows: tuple[NDArray[np.intp], ...] = ()
-        if chunk.frames is not None and chunk.has_video.any():
-            frames = np.stack([self._video.prepare(f) for f in chunk.frames])
-            rows = tuple(
-                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
-                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
-                if present
-            )
-        return PreparedChunk(chunk, audio, frames, rows)
-
-    @torch.inference_mode()
-    def forward(self, prepared: PreparedChunk) -> ForwardedChunk:
-        """Phase 2, device: backbone, pooling of a window's pictures, AVGZSLNet."""
-        dim = self.card.embedding_dim
-        audio = video = np.zeros((0, dim), np.float32)
-        if prepared.audio is not None:
-            features = self._audio.features(torch.from_numpy(prepared.audio).to(self._device))
-            audio = to_numpy(self._network.embed_audio(features))
-        if prepared.frames is not None:
-            frames = self._video.features(torch.from_numpy(prepared.frames).to(self._device))
-            pooled = torch.stack([pool_frames(frames[r]) for r in prepared.frame_rows])
-            video = to_numpy(self._network.embed_video(pooled))
-        return ForwardedChunk(prepared.chunk, audio, video)
-
-    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
-        """Phase 3, NumPy: unit vectors back to their windows."""
-        chunk = forwarded.chunk
-        audio = iter(unit_rows(forwarded.audio))
-        video = iter(unit_rows(forwarded.video))
-        return [
-            WindowEmbedding(
-                start, end, next(audio) if has_audio else None, next(video) if has_video else None
-            )
-            for (start, end), has_audio, has_video in zip(
-                chunk.windows, chunk.has_audio, chunk.has_video, strict=True
-            )
-        ]
-
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences as they are: (len(texts), D) float32, unit length."""
         return self._project_text(self._text.encode(texts))
@@ -198,21 +251,11 @@ class Embedder:
         """
         return self._project_text(class_text_vectors(self._text, classes))
 
-    def warm_up(self) -> None:
-        """Run text, sound and pictures once, so that lazy initialisation is over."""
-        self.embed_texts(["warm up"])
-        size = self._video.frame_size
-        samples = round(self.decode_spec.sample_rate * self.decode_spec.window_seconds)
-        one = np.ones(1, np.bool_)
-        chunk = ClipChunk(
-            windows=((0.0, self.decode_spec.window_seconds),),
-            waveforms=np.zeros((1, samples), np.float32),
-            has_audio=one,
-            frames=np.zeros((1, size, size, 3), np.uint8),
-            frame_times=np.zeros(1),
-            has_video=one,
-        )
-        self.finish(self.forward(self.prepare(chunk)))
+    def _embed_audio(self, features: Tensor) -> Tensor:
+        return self._network.embed_audio(features)
+
+    def _embed_video(self, windows: Sequence[Tensor]) -> Tensor:
+        return self._network.embed_video(torch.stack([pool_frames(w) for w in windows]))
 
     @torch.inference_mode()
     def _project_text(self, text_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
