@@ -1,7 +1,8 @@
-"""The compact video backbone: a small residual network from one picture to 512 numbers.
+"""The compact video backbone: MobileNetV2, from one picture to 1280 numbers.
 
-Owns its architecture, its picture preparation and its two files, `video.json` (the configuration)
-and `video.safetensors` (the weights). How the weights came about is `model.distillation.video`.
+Owns its architecture (Sandler et al. 2018, arXiv 1801.04381), its picture preparation and its two
+files, `video.json` (the configuration) and `video.safetensors` (the weights). How the weights came
+about is `model.distillation.video`.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,10 +22,16 @@ from model.files import load_weights, read_json_object, write_json, write_tensor
 CONFIG_FILE = "video.json"
 WEIGHTS_FILE = "video.safetensors"
 
-# Mean and deviation of 8-bit photographs over all channels: the network then starts from inputs
-# of about zero mean and unit variance. One pair for all channels keeps grey pictures grey.
-PIXEL_MEAN = 114.0
-PIXEL_STD = 58.0
+# Inverted residual stages of MobileNetV2 1.0 (table 2): expansion, width, depth, first stride.
+MOBILENET_V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 
 
 @dataclass(frozen=True)
@@ -34,108 +41,110 @@ class CompactVideoConfig:
     Attributes:
         frame_size: side in pixels of the square pictures that it reads.
         stem_width: channels of the first convolution.
-        widths: channels of each stage; each stage but the first halves height and width.
-        depths: residual blocks of each stage.
+        stages: (expansion, width, depth, stride) of each row of blocks; the stride is its first
+            block's.
         dim: length of a feature vector.
         classes: length of a score vector: ImageNet's 1000 in the order of their WordNet ids, then
             Caltech-101's 97 names of objects, sorted.
 
     Raises:
-        ConfigError: a size is not positive, or widths and depths differ in length.
+        ConfigError: a size is not positive, or a stage has not four of them.
     """
 
-    frame_size: int = 128
+    frame_size: int = 160
     stem_width: int = 32
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    depths: tuple[int, ...] = (1, 1, 2, 2)
-    dim: int = 512
+    stages: tuple[tuple[int, int, int, int], ...] = MOBILENET_V2_STAGES
+    dim: int = 1280
     classes: int = 1097
 
     def __post_init__(self) -> None:
         """Check the values where they enter: a wrong size is then named as such."""
-        sizes = (
-            self.frame_size,
-            self.stem_width,
-            *self.widths,
-            *self.depths,
-            self.dim,
-            self.classes,
-        )
+        if not self.stages or any(len(stage) != 4 for stage in self.stages):
+            raise ConfigError(
+                f"Each stage must be (expansion, width, depth, stride), not {self.stages}."
+            )
+        sizes = (self.frame_size, self.stem_width, self.dim, self.classes, *sum(self.stages, ()))
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ConfigError(f"Every size of the compact video backbone must be positive: {self}.")
-        if len(self.widths) != len(self.depths) or not self.widths:
-            raise ConfigError(
-                f"widths and depths must have one entry a stage, not {len(self.widths)} and "
-                f"{len(self.depths)}."
-            )
 
 
 # --- network --------------------------------------------------------------------------------------
 
 
-class ConvNorm(nn.Sequential):
-    """Convolution without bias, then batch normalisation; height and width divided by `stride`."""
+class SameConv2d(nn.Conv2d):
+    """Convolution with bias under TensorFlow's "SAME" padding, as the teacher's weights expect.
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016, section 3).
-
-    Where the block halves the picture, the shortcut averages before its 1x1 convolution instead of
-    dropping three pixels of four (He et al. 2019, "Bag of tricks", ResNet-D).
+    Where a stride of two leaves an odd pixel, the zeros go below and to the right; torch's own
+    padding would put them above and to the left, and shift the picture by one.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
+    ) -> None:
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride, padding=padding, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
+        if self.stride[0] > 1:
+            (top, bottom), (left, right) = (self._padding(size) for size in x.shape[2:])
+            x = F.pad(x, (left, right, top, bottom))
+        return super().forward(x)
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+        return total // 2, total - total // 2
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, 3x3 depthwise convolution, linear 1x1 projection (section 3.4, table 1)."""
+
+    def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int) -> None:
         super().__init__()
-        self.first = ConvNorm(inputs, outputs, kernel=3, stride=stride)
-        self.second = ConvNorm(outputs, outputs, kernel=3)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.AvgPool2d(stride, ceil_mode=True), ConvNorm(inputs, outputs, kernel=1)
-            )
+        hidden = inputs * expansion
+        self.expand = SameConv2d(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = SameConv2d(hidden, hidden, 3, stride=stride, groups=hidden)
+        self.project = SameConv2d(hidden, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
-        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+        hidden = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        hidden = F.relu6(self.depthwise(hidden), inplace=True)
+        y: Tensor = self.project(hidden)
+        return x + y if self.residual else y
 
 
 class CompactVideoNetwork(nn.Module):
-    """Picture -> features -> class scores.
+    """Picture -> features -> class scores: MobileNetV2 without batch normalisation.
 
-    Full convolutions and an early stride of four rather than depthwise convolutions: those are few
-    operations but bound by memory, and train several times slower on a CPU.
+    The teacher's file has its normalisations folded into the convolutions, and so starts training:
+    every convolution has a bias instead.
     """
 
     def __init__(self, config: CompactVideoConfig) -> None:
         super().__init__()
-        width = config.widths[0]
-        self.stem = nn.Sequential(
-            ConvNorm(3, config.stem_width, kernel=3, stride=2),
-            nn.ReLU(inplace=True),
-            ConvNorm(config.stem_width, width, kernel=3, stride=2),
-            nn.ReLU(inplace=True),
-        )
-        self.stages = nn.Sequential()
-        for stage, (outputs, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
+        width = config.stem_width
+        self.stem = SameConv2d(3, width, 3, stride=2)
+        self.blocks = nn.ModuleList()
+        for expansion, outputs, depth, first_stride in config.stages:
             for block in range(depth):
-                stride = 2 if stage > 0 and block == 0 else 1
-                self.stages.append(ResidualBlock(width, outputs, stride=stride))
+                stride = first_stride if block == 0 else 1
+                self.blocks.append(
+                    InvertedResidual(width, outputs, expansion=expansion, stride=stride)
+                )
                 width = outputs
-        self.project = nn.Sequential(ConvNorm(width, config.dim, kernel=1), nn.ReLU(inplace=True))
+        self.last = SameConv2d(width, config.dim, 1)
         self.head = nn.Linear(config.dim, config.classes)
 
     def features(self, pictures: Tensor) -> Tensor:
-        """(B, 3, S, S) of 0 to 255 -> (B, dim) float32, not negative."""
-        x: Tensor = (pictures.float() - PIXEL_MEAN) / PIXEL_STD
-        x = self.stem(x)  # (B, widths[0], S/4, S/4)
-        x = self.stages(x)  # (B, widths[-1], S/32, S/32) with four stages
-        x = self.project(x)  # (B, dim, S/32, S/32)
+        """(B, 3, S, S) of 0 to 255 -> (B, dim) float32 in [0, 6]."""
+        x: Tensor = pictures.float() / 128 - 1  # the teacher's input quantisation
+        x = F.relu6(self.stem(x), inplace=True)  # (B, stem_width, S/2, S/2)
+        for block in self.blocks:
+            x = block(x)  # the last: (B, 320, S/32, S/32)
+        x = F.relu6(self.last(x), inplace=True)  # (B, dim, S/32, S/32)
         return x.mean(dim=(2, 3))  # (B, dim)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +195,7 @@ class CompactVideo:
         """Write `video.json` and `video.safetensors` into `folder`; each appears whole or not."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
-            # A batch norm's variances may lie below float16's range; they are few, so stay exact.
+            # Biases are few, so they stay exact.
             name: tensor.half() if tensor.dim() > 1 else tensor
             for name, tensor in self.network.state_dict().items()
         }
@@ -215,7 +224,7 @@ class CompactVideo:
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> Tensor:
-        """Map prepared frames (B, 3, S, S) uint8 to features (B, dim) float32, not negative.
+        """Map prepared frames (B, 3, S, S) uint8 to features (B, dim) float32 in [0, 6].
 
         Raises:
             ValueError: the batch has another shape.

@@ -1,5 +1,6 @@
 """The picture teacher: MobileNetV2 (TensorFlow Lite, quantised) as a function of one picture.
 
+Also the source of the student's first weights: the same network in torch, dequantised.
 Used in training only, with the optional dependency `ai-edge-litert`; the service never imports it.
 """
 
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
+from model.backbones.compact_video import CompactVideoNetwork
 from model.errors import BackboneError, CheckpointError
 
 INPUT_SIZE = 224
@@ -79,10 +83,59 @@ class MobileNetTeacher:
         # Class 0 of 1001 is "background", which no ImageNet label uses.
         return TeacherOutput(self._read(self._logits)[1:], self._read(self._embedding))
 
+    @torch.no_grad()
+    def copy_weights(self, network: CompactVideoNetwork) -> None:
+        """Fill a MobileNetV2 1.0 with the teacher's dequantised weights.
+
+        The head's rows beyond ImageNet's 1000 become zero: of those classes the teacher knows
+        nothing.
+
+        Raises:
+            CheckpointError: the network has another plan.
+        """
+        self._copy("Conv", network.stem)
+        for number, block in enumerate(network.blocks):
+            scope = f"expanded_conv_{number}" if number else "expanded_conv"
+            for part, convolution in block.named_children():
+                self._copy(f"{scope}/{part}", convolution)
+        self._copy("Conv_1", network.last)
+        weight, bias = self._weights("Logits/Conv2d_1c_1x1")
+        network.head.weight.zero_()
+        network.head.bias.zero_()
+        network.head.weight[:CLASS_COUNT] = weight[1:].flatten(1)  # without "background"
+        network.head.bias[:CLASS_COUNT] = bias[1:]
+
+    def _copy(self, scope: str, convolution: nn.Module) -> None:
+        weight, bias = self._weights(scope)
+        if scope.endswith("depthwise"):
+            weight = weight.transpose(0, 1)  # (1, H, 3, 3): the layout has the channels second
+        try:
+            convolution.load_state_dict({"weight": weight, "bias": bias})
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"The teacher's weights of {scope} do not fit the network; it must have "
+                f"MobileNetV2's plan: {error}"
+            ) from error
+
+    def _weights(self, scope: str) -> tuple[Tensor, Tensor]:
+        """Weight (O, I, H, W) and bias (O,) of a convolution, float32."""
+        prefix = f"MobilenetV2/{scope}/"
+        found = [
+            tensor
+            for tensor in self._interpreter.get_tensor_details()
+            if f"{prefix}weights_quant" in tensor["name"]
+            or (tensor["name"].startswith(prefix) and tensor["dtype"] is np.int32)
+        ]
+        if len(found) != 2:
+            raise CheckpointError(f"The teacher has no convolution {scope}.")
+        weight, bias = sorted(found, key=lambda tensor: -len(tensor["shape"]))
+        kernel = torch.from_numpy(self._read(weight).reshape(weight["shape"]))
+        return kernel.permute(0, 3, 1, 2), torch.from_numpy(self._read(bias))
+
     def _read(self, tensor: dict[str, Any]) -> NDArray[np.float32]:
         """Undo the affine quantisation of one tensor and flatten it."""
         scale, zero_point = tensor["quantization"]
-        quantised: NDArray[np.uint8] = self._interpreter.get_tensor(tensor["index"]).reshape(-1)
+        quantised: NDArray[Any] = self._interpreter.get_tensor(tensor["index"]).reshape(-1)
         return (quantised.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 

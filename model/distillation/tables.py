@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from model.backbones.compact_audio import CompactAudio
 from model.backbones.compact_video import CompactVideo
-from model.distillation.audio import AUDIOSET_NAMES, Clip, Mixer, load_clips
+from model.distillation.augmentation import random_crop
 from model.distillation.label_space import ADDED_SOUNDS, LabelSpace, build_label_space
+from model.distillation.mixtures import Mixer
 from model.distillation.mn04 import load_teacher, read_class_names
 from model.distillation.mobilenet import CLASS_COUNT, MobileNetTeacher
+from model.distillation.sounds import AUDIOSET_NAMES, Clip, load_clips
 from model.distillation.video import (
     CALTECH,
     PHOTOGRAPH,
@@ -29,7 +31,6 @@ from model.distillation.video import (
     Targets,
     correct_teacher,
     load_pictures,
-    random_crop,
     teacher_targets,
 )
 from model.embedder import pool_frames
