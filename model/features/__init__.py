@@ -1,0 +1,5 @@
+"""Feature sets for training and evaluation: what they are, how they are read, checked and written."""
+
+from model.features.feature_set import STAGES, FeatureSet
+
+__all__ = ["STAGES", "FeatureSet"]
