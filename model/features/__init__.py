@@ -1,4 +1,4 @@
-"""Feature sets for training and evaluation: what they are, how they are read, checked and written."""
+"""Feature sets for training and evaluation: what they are, how they are read and written."""
 
 from model.features.feature_set import STAGES, FeatureSet
 

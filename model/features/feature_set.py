@@ -112,12 +112,13 @@ def _require_shapes(features: FeatureSet) -> None:
 def _require_classes(features: FeatureSet) -> None:
     known: dict[str, str] = {}
     for c in features.classes:
-        earlier = known.setdefault(c.name.strip().casefold(), c.name)
-        if earlier is not c.name:
+        key = c.name.strip().casefold()
+        if key in known:
             raise FeatureSetError(
-                f"{features.name}: the classes {earlier!r} and {c.name!r} are one name twice; "
+                f"{features.name}: the classes {known[key]!r} and {c.name!r} are one name twice; "
                 "rename one or join them"
             )
+        known[key] = c.name
     outside = (features.labels < 0) | (features.labels >= len(features.classes))
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
