@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from model.distillation.audio import list_recordings
 from model.distillation.label_space import CALTECH_NAMES
-from model.distillation.video import CALTECH, THUMBNAIL, Pictures, load_pictures
+from model.distillation.pictures import CALTECH, THUMBNAIL, Pictures, load_pictures
+from model.distillation.sounds import list_recordings
 from model.embedder import Embedder
 from model.embedding import ClassText
 from model.media.limits import MediaLimits

@@ -22,8 +22,7 @@ from model.distillation.label_space import ADDED_SOUNDS, LabelSpace, build_label
 from model.distillation.mixtures import Mixer
 from model.distillation.mn04 import load_teacher, read_class_names
 from model.distillation.mobilenet import CLASS_COUNT, MobileNetTeacher
-from model.distillation.sounds import AUDIOSET_NAMES, Clip, load_clips
-from model.distillation.video import (
+from model.distillation.pictures import (
     CALTECH,
     PHOTOGRAPH,
     THUMBNAIL,
@@ -33,6 +32,7 @@ from model.distillation.video import (
     load_pictures,
     teacher_targets,
 )
+from model.distillation.sounds import AUDIOSET_NAMES, Clip, load_clips
 from model.embedder import pool_frames
 
 BATCH_SIZE = 16

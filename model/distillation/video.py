@@ -13,21 +13,18 @@ backbone, `video.json` and `video.safetensors`, which is replaced whole at every
 
 import argparse
 import copy
-import io
 import math
 import sys
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -40,119 +37,17 @@ from model.distillation.augmentation import (
     random_box,
     random_crop,
 )
-from model.distillation.mobilenet import CLASS_COUNT, EMBEDDING_DIM, MobileNetTeacher
-from model.errors import FeatureSetError
-
-# --- data -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Every picture, decoded once.
-
-    Attributes:
-        names: class names of the joint label space: ImageNet's 1000 (sorted by WordNet id, the
-            order of the teacher's labels), then Caltech's, sorted.
-        pixels: N arrays (H, W, 3) uint8 RGB at the archive's size.
-        labels: (N,) int64 index into `names`.
-        source: (N,) int64: 0 thumbnail (Tiny ImageNet), 1 ImageNet photograph, 2 Caltech.
-        held_out: (N,) bool: validation, never trained on.
-    """
-
-    names: tuple[str, ...]
-    pixels: list[NDArray[np.uint8]]
-    labels: NDArray[np.int64]
-    source: NDArray[np.int64]
-    held_out: NDArray[np.bool_]
-
-
-ARCHIVES = ("tiny_imagenet", "imagenet_samples", "caltech101")
-THUMBNAIL, PHOTOGRAPH, CALTECH = range(3)
-HELD_OUT_EVERY = {THUMBNAIL: 10, CALTECH: 5}
-"""Every 10th thumbnail and every 5th Caltech picture of each class, by file name, is held out."""
-
-
-def load_pictures(images: Path, teacher_labels: tuple[str, ...]) -> Pictures:
-    """Decode the three archives under `images` (a few seconds per 10,000 pictures)."""
-    members = [sorted(_members(images / f"{archive}.zip")) for archive in ARCHIVES]
-    folders = [sorted({name.split("/")[0] for name in names}) for names in members]
-    wordnet_ids = sorted(folders[THUMBNAIL] + folders[PHOTOGRAPH])
-    label_of = {folder: index for index, folder in enumerate(wordnet_ids + folders[CALTECH])}
-    pixels, labels, source, held_out = [], [], [], []
-    for number, (archive, names) in enumerate(zip(ARCHIVES, members, strict=True)):
-        every = HELD_OUT_EVERY.get(number)
-        with zipfile.ZipFile(images / f"{archive}.zip") as file:
-            for folder, in_class in groupby(names, key=lambda name: name.split("/")[0]):
-                for position, name in enumerate(in_class):
-                    pixels.append(
-                        np.asarray(Image.open(io.BytesIO(file.read(name))).convert("RGB"))
-                    )
-                    labels.append(label_of[folder])
-                    source.append(number)
-                    held_out.append(every is not None and position % every == every - 1)
-    return Pictures(
-        names=teacher_labels + tuple(folder.replace("_", " ") for folder in folders[CALTECH]),
-        pixels=pixels,
-        labels=np.array(labels),
-        source=np.array(source),
-        held_out=np.array(held_out),
-    )
-
-
-def _members(archive: Path) -> Iterator[str]:
-    with zipfile.ZipFile(archive) as file:
-        yield from (name for name in file.namelist() if not name.endswith("/"))
-
-
-# --- teacher targets ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The teacher's view of each picture: `logits` (N, 1000), `embedding` (N, 1280), float16."""
-
-    logits: NDArray[np.float16]
-    embedding: NDArray[np.float16]
-
-
-def teacher_targets(pictures: Pictures, teacher: MobileNetTeacher, cache: Path) -> Targets:
-    """Ask the teacher about every picture, about 20 ms a view; read `cache` where it exists.
-
-    Crops are trained on with their whole picture's answer. Asking about each crop ("function
-    matching", Beyer et al. 2022) would teach more, but triples the time of a step.
-
-    Raises:
-        FeatureSetError: `cache` was made from other pictures.
-    """
-    if not cache.is_file():
-        logits = np.empty((len(pictures.pixels), CLASS_COUNT), np.float16)
-        embedding = np.empty((len(pictures.pixels), EMBEDDING_DIM), np.float16)
-        for row, pixels in enumerate(tqdm(pictures.pixels, desc="teacher", mininterval=5)):
-            views = [teacher.observe(view) for view in _views(pixels)]
-            logits[row] = np.mean([view.logits for view in views], axis=0)
-            embedding[row] = np.mean([view.embedding for view in views], axis=0)
-        unfinished = cache.with_suffix(".partial.npz")
-        np.savez(unfinished, logits=logits, embedding=embedding)
-        unfinished.replace(cache)
-    with np.load(cache) as stored:
-        targets = Targets(stored["logits"], stored["embedding"])
-    if len(targets.logits) != len(pictures.pixels):
-        raise FeatureSetError(
-            f"{cache} holds the teacher's answers to {len(targets.logits)} pictures, but there are "
-            f"{len(pictures.pixels)}; delete it to ask again."
-        )
-    return targets
-
-
-def _views(pixels: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The centre square, and for pictures that are not square the whole, squashed and mirrored."""
-    height, width, _ = pixels.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    yield pixels[top : top + side, left : left + side]
-    if height != width:
-        yield pixels[:, ::-1]
-
+from model.distillation.mobilenet import CLASS_COUNT, MobileNetTeacher
+from model.distillation.pictures import (
+    CALTECH,
+    THUMBNAIL,
+    Pictures,
+    Targets,
+    correct_teacher,
+    load_pictures,
+    teacher_targets,
+)
+from model.distillation.video_report import Report, evaluate, evaluate_teacher
 
 # --- batches --------------------------------------------------------------------------------------
 
@@ -269,19 +164,6 @@ def distillation_loss(
 def embedding_loss(features: Tensor, teacher: Tensor) -> Tensor:
     """Mean of 1 - cosine of centred features and centred embeddings, both (B, 1280)."""
     return (1 - F.cosine_similarity(features, teacher, dim=1)).mean()
-
-
-def correct_teacher(logits: NDArray[np.float16], labels: NDArray[np.int64]) -> NDArray[np.float16]:
-    """Swap the best class's logit with the true class's (probability shift, Wen et al. 2019).
-
-    The teacher's order of the other classes is kept and its mistakes are not taught. Rows whose
-    label is no ImageNet class stay as they are.
-    """
-    corrected = logits.copy()
-    rows = np.flatnonzero(labels < CLASS_COUNT)
-    best, true = logits[rows].argmax(axis=1), labels[rows]
-    corrected[rows, true], corrected[rows, best] = logits[rows, best], logits[rows, true]
-    return corrected
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -466,76 +348,6 @@ class Trainer:
 def _to_batch(crops: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Stack (S, S, 3) uint8 to (B, 3, S, S) floats of 0 to 255, channels last in memory."""
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
-
-
-# --- validation -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Report:
-    """Shares in [0, 1] on pictures never trained on, but for the last.
-
-    Attributes:
-        thumbnails_top1: Tiny ImageNet among its 200 names.
-        thumbnails_top5: the same, true name among the best five.
-        caltech_top1: Caltech-101 among its 97 names; None for the teacher, which has no such head.
-        caltech_agreement: same best of 1000 classes as the teacher, on Caltech-101.
-        photographs_agreement: same best of 1000 classes as the teacher, on ImageNet photographs
-            (which are trained on).
-    """
-
-    thumbnails_top1: float
-    thumbnails_top5: float
-    caltech_top1: float | None
-    caltech_agreement: float
-    photographs_agreement: float
-
-    def __str__(self) -> str:
-        caltech = "no head" if self.caltech_top1 is None else f"{self.caltech_top1:.3f}"
-        return (
-            f"thumbnails top-1 {self.thumbnails_top1:.3f} top-5 {self.thumbnails_top5:.3f}, "
-            f"Caltech top-1 {caltech}, agreement on Caltech {self.caltech_agreement:.3f}, "
-            f"on photographs {self.photographs_agreement:.3f}"
-        )
-
-
-def evaluate(backbone: CompactVideo, pictures: Pictures, targets: Targets) -> Report:
-    """Score the held-out pictures and the photographs as the service would prepare them."""
-    rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
-    scores = np.empty((len(rows), backbone.config.classes), np.float32)
-    for start in range(0, len(rows), 64):
-        batch = [backbone.prepare(pictures.pixels[row]) for row in rows[start : start + 64]]
-        scores[start : start + 64] = backbone.scores(torch.from_numpy(np.stack(batch))).numpy()
-    return summarise(scores, pictures, targets, rows)
-
-
-def evaluate_teacher(pictures: Pictures, targets: Targets) -> Report:
-    """Score the teacher's own answers in the same way."""
-    rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
-    return summarise(targets.logits[rows].astype(np.float32), pictures, targets, rows)
-
-
-def summarise(
-    scores: NDArray[np.float32], pictures: Pictures, targets: Targets, rows: NDArray[np.int64]
-) -> Report:
-    """Compare scores (len(rows), 1000 or 1097) with true labels and the teacher's best class."""
-    source, labels = pictures.source[rows], pictures.labels[rows]
-    thumbnails, photographs, caltech = (source == kind for kind in (THUMBNAIL, PHOTOGRAPH, CALTECH))
-    tiny_classes = np.unique(pictures.labels[pictures.source == THUMBNAIL])
-    ranked = tiny_classes[(-scores[thumbnails][:, tiny_classes]).argsort(axis=1)[:, :5]]
-    hits = ranked == labels[thumbnails, None]
-    caltech_top1 = None
-    if scores.shape[1] > CLASS_COUNT:
-        best = scores[caltech, CLASS_COUNT:].argmax(axis=1) + CLASS_COUNT
-        caltech_top1 = float((best == labels[caltech]).mean())
-    agreement = scores[:, :CLASS_COUNT].argmax(axis=1) == targets.logits[rows].argmax(axis=1)
-    return Report(
-        thumbnails_top1=float(hits[:, 0].mean()),
-        thumbnails_top5=float(hits.any(axis=1).mean()),
-        caltech_top1=caltech_top1,
-        caltech_agreement=float(agreement[caltech].mean()),
-        photographs_agreement=float(agreement[photographs].mean()),
-    )
 
 
 # --- command line ---------------------------------------------------------------------------------
