@@ -8,7 +8,7 @@ run the same code from the waveform on.
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,8 +36,9 @@ class CompactAudioConfig:
         hop_length: samples between two frames.
         mel_bands: rows of the spectrogram.
         max_frequency: upper edge in Hz of the highest mel band.
-        stem_channels: output channels of the two stem convolutions.
-        blocks: one row a block: (expanded channels, output channels, kernel size, stride).
+        stem_channels: output channels of the first convolution.
+        blocks: one row a block: (expanded channels, output channels, kernel size, stride, whether
+            channels are gated, whether its activation is hardswish and not ReLU).
         dim: length of the pooled embedding.
         head_channels: hidden units between the embedding and the scores.
         classes: number of scores (527 in AudioSet).
@@ -50,18 +51,23 @@ class CompactAudioConfig:
     hop_length: int = 320
     mel_bands: int = 128
     max_frequency: float = 15_000.0
-    stem_channels: tuple[int, int] = (8, 24)
-    blocks: tuple[tuple[int, int, int, int], ...] = (
-        (72, 40, 5, 2),
-        (120, 40, 3, 1),
-        (120, 40, 3, 1),
-        (160, 80, 3, 2),
-        (240, 80, 3, 1),
-        (240, 80, 3, 1),
-        (320, 112, 3, 1),
-        (400, 128, 5, 2),
-        (512, 128, 5, 1),
-        (512, 128, 5, 1),
+    stem_channels: int = 8
+    blocks: tuple[tuple[int, int, int, int, bool, bool], ...] = (
+        (8, 8, 3, 1, False, False),
+        (24, 16, 3, 2, False, False),
+        (32, 16, 3, 1, False, False),
+        (32, 16, 5, 2, True, False),
+        (48, 16, 5, 1, True, False),
+        (48, 16, 5, 1, True, False),
+        (96, 32, 3, 2, False, True),
+        (80, 32, 3, 1, False, True),
+        (72, 32, 3, 1, False, True),
+        (72, 32, 3, 1, False, True),
+        (192, 48, 3, 1, True, True),
+        (272, 48, 3, 1, True, True),
+        (272, 64, 5, 2, True, True),
+        (384, 64, 5, 1, True, True),
+        (384, 64, 5, 1, True, True),
     )
     dim: int = 384
     head_channels: int = 512
@@ -69,13 +75,17 @@ class CompactAudioConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            self._check_numbers(field.name, fractional=field.type is float)
-        if not _is_table([self.stem_channels], columns=2):
-            raise ConfigError(f"stem_channels must hold two numbers, got {self.stem_channels!r}")
-        if not _is_table(self.blocks, columns=4):
+            if field.name != "blocks":
+                value = getattr(self, field.name)
+                fractional = field.type is float
+                if not _is_positive(value, fractional=fractional):
+                    wanted = "number" if fractional else "whole number"
+                    raise ConfigError(f"{field.name} must be a positive {wanted}, got {value!r}")
+        if not isinstance(self.blocks, tuple) or not all(map(_is_block, self.blocks)):
             raise ConfigError(
-                "each row of blocks must hold four numbers (expanded channels, output channels, "
-                f"kernel size, stride), got {self.blocks!r}"
+                "each row of blocks must hold four positive whole numbers (expanded channels, "
+                "output channels, kernel size, stride) and two booleans (gated, hardswish), got "
+                f"{self.blocks!r}"
             )
         if self.max_frequency > self.sample_rate / 2:
             raise ConfigError(
@@ -87,33 +97,26 @@ class CompactAudioConfig:
                 f"frame_length {self.frame_length} exceeds fft_size {self.fft_size}; raise fft_size"
             )
 
-    def _check_numbers(self, name: str, *, fractional: bool) -> None:
-        """Raise ConfigError unless every number under a key is positive and of the key's kind."""
-        value = getattr(self, name)
-        kinds = (int, float) if fractional else (int,)
-        for number in _flatten(value):
-            if isinstance(number, bool) or not isinstance(number, kinds) or number <= 0:
-                wanted = "positive numbers" if fractional else "positive whole numbers"
-                raise ConfigError(f"{name} must hold {wanted}, got {value!r}")
-
     @property
     def window_samples(self) -> int:
         """Samples in one window."""
         return round(self.window_seconds * self.sample_rate)
 
 
-def _is_table(rows: Any, *, columns: int) -> bool:
-    """Whether `rows` is a sequence of tuples of `columns` entries each."""
-    return isinstance(rows, tuple | list) and all(
-        isinstance(row, tuple) and len(row) == columns for row in rows
+def _is_positive(value: Any, *, fractional: bool = False) -> bool:
+    """Whether a value is a number above zero, whole unless `fractional`; a bool is no number."""
+    kinds = int | float if fractional else int
+    return isinstance(value, kinds) and not isinstance(value, bool) and value > 0
+
+
+def _is_block(row: Any) -> bool:
+    """Whether a row has the columns of `BlockPlan`."""
+    return (
+        isinstance(row, tuple)
+        and len(row) == 6
+        and all(_is_positive(number) for number in row[:4])
+        and all(isinstance(flag, bool) for flag in row[4:])
     )
-
-
-def _flatten(value: Any) -> list[Any]:
-    """Leaves of nested tuples; a bare value is its own only leaf."""
-    if not isinstance(value, tuple):
-        return [value]
-    return [leaf for item in value for leaf in _flatten(item)]
 
 
 def kaldi_mel_filters(
@@ -184,13 +187,43 @@ class LogMel(nn.Module):
         return scaled.unsqueeze(1)  # (B, 1, mel_bands, T)
 
 
+class BlockPlan(NamedTuple):
+    """One row of `CompactAudioConfig.blocks`."""
+
+    expanded: int
+    outputs: int
+    kernel: int
+    stride: int
+    gated: bool
+    hardswish: bool
+
+
+def _convolution(
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    activation: type[nn.Module] = nn.Hardswish,
+) -> nn.Sequential:
+    """Convolution, batch norm, activation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3),
+        activation(),
+    )
+
+
 class SqueezeExcite(nn.Module):
     """Scale each channel by a gate computed from all channels' means (Hu et al., CVPR 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reduce = nn.Linear(channels, channels // 8)
-        self.expand = nn.Linear(channels // 8, channels)
+        # A quarter of the channels, to the nearest multiple of 8, as MobileNetV3 counts.
+        hidden = max(8, (channels // 4 + 4) // 8 * 8)
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, F, T) -> (B, C, F, T)."""
@@ -202,57 +235,46 @@ class SqueezeExcite(nn.Module):
 class InvertedResidual(nn.Module):
     """Widen, convolve each channel by itself, gate, narrow (MobileNetV3, arXiv 1905.02244)."""
 
-    def __init__(self, inputs: int, expanded: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(self, inputs: int, plan: BlockPlan) -> None:
         super().__init__()
-        self.widen = nn.Conv2d(inputs, expanded, 1, bias=False)
-        self.widen_norm = nn.BatchNorm2d(expanded)
-        self.depthwise = nn.Conv2d(
-            expanded, expanded, kernel, stride, kernel // 2, groups=expanded, bias=False
+        wide = plan.expanded
+        activation = nn.Hardswish if plan.hardswish else nn.ReLU
+        widens = wide != inputs
+        self.widen = _convolution(inputs, wide, activation=activation) if widens else nn.Identity()
+        self.depthwise = _convolution(
+            wide, wide, kernel=plan.kernel, stride=plan.stride, groups=wide, activation=activation
         )
-        self.depthwise_norm = nn.BatchNorm2d(expanded)
-        self.gate = SqueezeExcite(expanded)
-        self.narrow = nn.Conv2d(expanded, outputs, 1, bias=False)
-        self.narrow_norm = nn.BatchNorm2d(outputs)
-        self.residual = stride == 1 and inputs == outputs
+        self.gate = SqueezeExcite(wide) if plan.gated else nn.Identity()
+        self.narrow = _convolution(wide, plan.outputs, activation=nn.Identity)
+        self.residual = plan.stride == 1 and inputs == plan.outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, F, T) -> (B, outputs, F / stride, T / stride)."""
-        y: Tensor = F.hardswish(self.widen_norm(self.widen(x)))  # (B, expanded, F, T)
-        y = F.hardswish(self.depthwise_norm(self.depthwise(y)))  # (B, expanded, F/s, T/s)
-        y = self.narrow_norm(self.narrow(self.gate(y)))  # (B, outputs, F/s, T/s)
+        y: Tensor = self.widen(x)  # (B, expanded, F, T)
+        y = self.gate(self.depthwise(y))  # (B, expanded, F / stride, T / stride)
+        y = self.narrow(y)  # (B, outputs, F / stride, T / stride)
         return x + y if self.residual else y
 
 
 class CompactAudioNetwork(nn.Module):
-    """Log-mel -> two plain convolutions -> inverted residuals -> mean -> embedding -> scores.
+    """Log-mel -> convolution -> inverted residuals -> mean -> embedding -> scores.
 
-    The first two layers are plain convolutions: at high resolution depthwise ones are bound by
-    memory on a CPU and no faster (EfficientNetV2, arXiv 2104.00298, section 3.2). The first merges
-    mel bands four to one, which halves the time of all that follows.
+    The default plan is MobileNetV3-Large (arXiv 1905.02244, table 1) at width 0.4 with one input
+    channel and without stride in the eleventh block: EfficientAT mn04 (arXiv 2211.04772).
     """
 
     def __init__(self, config: CompactAudioConfig) -> None:
         super().__init__()
         self.mel = LogMel(config)
-        first, channels = config.stem_channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, first, 5, (4, 2), 2, bias=False),
-            nn.BatchNorm2d(first),
-            nn.Hardswish(),
-            nn.Conv2d(first, channels, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.Hardswish(),
-        )
+        channels = config.stem_channels
+        self.stem = _convolution(1, channels, kernel=3, stride=2)
         blocks = []
-        for expanded, outputs, kernel, stride in config.blocks:
-            blocks.append(InvertedResidual(channels, expanded, outputs, kernel, stride))
-            channels = outputs
+        for row in config.blocks:
+            plan = BlockPlan(*row)
+            blocks.append(InvertedResidual(channels, plan))
+            channels = plan.outputs
         self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Sequential(
-            nn.Conv2d(channels, config.dim, 1, bias=False),
-            nn.BatchNorm2d(config.dim),
-            nn.Hardswish(),
-        )
+        self.last = _convolution(channels, config.dim)
         self.head = nn.Sequential(
             nn.Linear(config.dim, config.head_channels),
             nn.Hardswish(),
@@ -261,9 +283,9 @@ class CompactAudioNetwork(nn.Module):
 
     def embed(self, mel: Tensor) -> Tensor:
         """Log-mel (B, 1, mel_bands, T) -> embedding (B, dim)."""
-        x = self.stem(mel)  # (B, stem_channels[1], mel_bands / 8, T / 4)
-        x = self.blocks(x)  # (B, C, mel_bands / 64, T / 32)
-        x = self.last(x)  # (B, dim, mel_bands / 64, T / 32)
+        x = self.stem(mel)  # (B, stem_channels, mel_bands / 2, T / 2)
+        x = self.blocks(x)  # (B, C, mel_bands / 32, T / 32)
+        x = self.last(x)  # (B, dim, mel_bands / 32, T / 32)
         embedding: Tensor = x.mean(dim=(2, 3))  # (B, dim)
         return embedding
 
