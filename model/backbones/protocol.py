@@ -65,3 +65,21 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts: (len(texts), dim) float32, L2-normalised."""
         ...
+
+
+class TextTower(TextEncoder, Protocol):
+    """The text encoder that a backbone was trained with, into the space of its features.
+
+    A sentence fits features by the cosine of the two, times `logit_scale`: the softmax of that is
+    what the pair was trained to get right.
+    """
+
+    logit_scale: float
+    prompts: tuple[str, ...]
+    """Sentences with `{}` for a class's name; a class is the mean of what they give."""
+    digest: str
+    """SHA-256 of the files of both halves."""
+
+    def to(self, device: str) -> "TextTower":
+        """Move the weights to a device and return self."""
+        ...
