@@ -15,6 +15,7 @@ from model.backbones.compact_audio import (
     CompactAudioNetwork,
     LogMel,
     SqueezeExcite,
+    fold_batch_norms,
 )
 from model.config import from_mapping
 from model.distillation.audio import mean_class_accuracy
@@ -139,6 +140,24 @@ def test_a_gate_scales_channels_by_what_all_of_them_hold() -> None:
     hidden = (x.mean((2, 3)) @ gate.reduce.weight.T + gate.reduce.bias).clamp_min(0)
     scale = 1 / (1 + torch.exp(-(hidden @ gate.expand.weight.T + gate.expand.bias)))
     torch.testing.assert_close(gate(x), x * scale[:, :, None, None])
+
+
+def test_folded_batch_norms_answer_as_the_network_does() -> None:
+    torch.manual_seed(0)
+    network = CompactAudioNetwork(SMALL)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.normal_(module.bias)
+    backbone = CompactAudio(SMALL, network)
+    with torch.inference_mode():
+        embedding, logits = network(network.mel(sounds(3)))
+    torch.testing.assert_close(backbone.features(sounds(3)), embedding, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(backbone.scores(sounds(3)), logits, rtol=1e-4, atol=1e-5)
+    assert not any(
+        isinstance(module, torch.nn.BatchNorm2d) for module in fold_batch_norms(network).modules()
+    )
 
 
 def test_log_mel_equals_the_slow_definition() -> None:
