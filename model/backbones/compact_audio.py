@@ -221,7 +221,7 @@ class ConvNorm(nn.Sequential):
     def fold(self) -> None:
         """Move the batch norm, in evaluation mode, into the convolution."""
         convolution, norm, _ = self
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             self[0] = fuse_conv_bn_eval(convolution, norm)
             self[1] = nn.Identity()
 
