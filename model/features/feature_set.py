@@ -88,6 +88,11 @@ class FeatureSet:
         )
 
 
+def class_key(name: str) -> str:
+    """What two spellings of one class's name have in common: surrounding space and case are not."""
+    return name.strip().casefold()
+
+
 def _require_shapes(features: FeatureSet) -> None:
     for what, array in (("audio", features.audio), ("video", features.video)):
         if array.ndim != 2 or array.shape[1] == 0:
@@ -112,7 +117,7 @@ def _require_shapes(features: FeatureSet) -> None:
 def _require_classes(features: FeatureSet) -> None:
     known: dict[str, str] = {}
     for c in features.classes:
-        key = c.name.strip().casefold()
+        key = class_key(c.name)
         if key in known:
             raise FeatureSetError(
                 f"{features.name}: the classes {known[key]!r} and {c.name!r} are one name twice; "
