@@ -12,11 +12,13 @@ from torch import Tensor
 
 from model.backbones.protocol import AudioBackbone, TextEncoder, VideoBackbone
 from model.backbones.registry import (
+    TEXT_TOWERS,
+    kind_of,
     load_audio_backbone,
     load_text_encoder,
     load_video_backbone,
 )
-from model.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint
+from model.checkpoint import Checkpoint, CheckpointConfig, checkpoint_folder, load_checkpoint
 from model.config import Calibration
 from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
 from model.errors import BackboneError, CheckpointError
@@ -215,19 +217,19 @@ class Embedder(BackboneEmbedder):
         """Load a checkpoint (`bundled` or a folder) and the backbones that it was trained on.
 
         Naming a backbone other than the checkpoint's is an error that says how to train for it.
+        Naming another source of the same one (`clap:FOLDER` for `clap`) loads it from there: the
+        weights must be the same.
 
         Raises:
             CheckpointError, BackboneError: see `model.errors`.
         """
         checkpoint = load_checkpoint(checkpoint_folder(model))
         config = checkpoint.config
-        _require_same("audio backbone", audio_backbone, config.audio_backbone)
-        _require_same("video backbone", video_backbone, config.video_backbone)
-        _require_same("text encoder", text_encoder, config.text_encoder)
+        _require_trained_on(config, audio_backbone, video_backbone, text_encoder)
         return cls(
             checkpoint,
-            load_audio_backbone(config.audio_backbone, checkpoint.folder),
-            load_video_backbone(config.video_backbone, checkpoint.folder),
+            load_audio_backbone(audio_backbone or config.audio_backbone, checkpoint.folder),
+            load_video_backbone(video_backbone or config.video_backbone, checkpoint.folder),
             load_text_encoder(config.text_encoder),
             resolve_device(device),
         )
@@ -295,12 +297,30 @@ def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.float().cpu().numpy()
 
 
-def _require_same(what: str, wanted: str | None, trained: str) -> None:
-    if wanted is not None and wanted != trained:
-        raise BackboneError(
-            f"the checkpoint was trained on the {what} {trained!r}, not {wanted!r}; leave the "
-            "setting out, or train a checkpoint for it with `python -m model.train`"
-        )
+def _require_trained_on(
+    config: CheckpointConfig, audio: str | None, video: str | None, text: str | None
+) -> None:
+    """Raise BackboneError where another backbone or text encoder is wanted than was trained on."""
+    wanted = (
+        ("audio backbone", audio and kind_of(audio), kind_of(config.audio_backbone)),
+        ("video backbone", video and kind_of(video), kind_of(config.video_backbone)),
+        ("text encoder", text, config.text_encoder),
+    )
+    for what, name, trained in wanted:
+        if name not in (None, trained):
+            options = {"audio-backbone": audio, "video-backbone": video, "text-encoder": text}
+            spelled = "".join(f" --{key} {value}" for key, value in options.items() if value)
+            raise BackboneError(
+                f"the checkpoint was trained on the {what} {trained!r}, not {name!r}; leave the "
+                "setting out, or train a head on it with `python -m model.train --features PATH"
+                f"{spelled} --out DIR` and name DIR as the model{_frozen_advice(audio, video)}"
+            )
+
+
+def _frozen_advice(audio: str | None, video: str | None) -> str:
+    if audio and video and {kind_of(audio), kind_of(video)} <= set(TEXT_TOWERS):
+        return "; or do without a trained head (AVGZSL_HEAD=frozen)"
+    return ""
 
 
 def _require_dims(

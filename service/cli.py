@@ -48,6 +48,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the library.")] = None,
     model: Annotated[str | None, typer.Option(help="`bundled` or a checkpoint's folder.")] = None,
+    head: Annotated[str | None, typer.Option(help="avgzslnet (trained) or frozen.")] = None,
+    audio_backbone: Annotated[str | None, typer.Option(help="clap, clap:FOLDER, ...")] = None,
+    video_backbone: Annotated[str | None, typer.Option(help="clip, clip:FOLDER, ...")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
@@ -59,6 +62,9 @@ def serve(
         "port": port,
         "data_dir": data_dir,
         "model": model,
+        "head": head,
+        "audio_backbone": audio_backbone,
+        "video_backbone": video_backbone,
         "device": device,
         "log_format": log_format,
     }

@@ -93,8 +93,10 @@ ResourcesDep = Annotated[Resources, Depends(_request_resources)]
 
 def _load_embedder(settings: Settings) -> ClipEmbedder:
     from model.embedder import Embedder  # noqa: PLC0415
+    from model.frozen import FrozenEmbedder  # noqa: PLC0415
 
-    return Embedder.load(
+    embedder = FrozenEmbedder if settings.head == "frozen" else Embedder
+    return embedder.load(
         settings.model,
         device=settings.device,
         audio_backbone=settings.audio_backbone,

@@ -41,11 +41,17 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto", description="Where the model runs: `auto`, `cpu`, `cuda`, `mps`."
     )
+    head: Literal["avgzslnet", "frozen"] = Field(
+        default="avgzslnet",
+        description="`avgzslnet`, a trained checkpoint; or `frozen`, the backbones as they are.",
+    )
     audio_backbone: str | None = Field(
-        default=None, description="What the checkpoint must have been trained on; else no start."
+        default=None,
+        description="What the checkpoint must have been trained on, else no start; "
+        "`clap:SOURCE` says where CLAP lies, a folder or a repository of the hub.",
     )
     video_backbone: str | None = Field(
-        default=None, description="What the checkpoint must have been trained on; else no start."
+        default=None, description="The same; `clip:SOURCE` says where CLIP lies."
     )
     text_encoder: str | None = Field(
         default=None, description="What the checkpoint must have been trained on; else no start."
@@ -102,7 +108,7 @@ class Settings(BaseSettings):
     def _drop_blank_values(cls, values: Any) -> Any:
         return {k: v for k, v in values.items() if not (isinstance(v, str) and not v.strip())}
 
-    @field_validator("log_format", "log_level", mode="before")
+    @field_validator("head", "log_format", "log_level", mode="before")
     @classmethod
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value

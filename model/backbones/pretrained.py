@@ -54,16 +54,16 @@ def pretrained_folder(source: str, *, setting: str) -> Path:
         BackboneError: there is no such folder, or the hub cannot be reached or has no such thing.
     """
     folder = Path(source).expanduser()
-    if not folder.is_dir():
-        if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
-            raise BackboneError(f"there is no folder {source!r}; {_advice(setting)}")
-        folder = _from_hub(source, setting)
-    if not _has_weights(folder):
-        raise BackboneError(
-            f"{source} holds no model.safetensors; name one that does, or let transformers' "
-            "`save_pretrained` make it of what is there"
-        )
-    return folder
+    if folder.is_dir():
+        if not _has_weights(folder):
+            raise BackboneError(
+                f"{folder} holds no model.safetensors; transformers' `save_pretrained` makes it of "
+                "a model that is stored otherwise"
+            )
+        return folder
+    if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
+        raise BackboneError(f"there is no folder {source!r}; {_advice(setting)}")
+    return _from_hub(source, setting)
 
 
 def load_pretrained(model_class: Any, folder: Path) -> Any:
@@ -142,13 +142,20 @@ def _from_hub(source: str, setting: str) -> Path:
         ) from error
     logger.info("fetching %s from the Hugging Face hub", source)
     try:
-        return snapshot(local_files_only=False)
+        fetched = snapshot(local_files_only=False)
     except Exception as error:
         # Its HTTP client, and with it what a broken connection raises, changes between versions.
         raise BackboneError(
             f"the weights {source} are not in the Hugging Face cache and cannot be fetched "
             f"({_first_line(error)}); {_advice(setting)}"
         ) from error
+    # Without a network the hub's client answers with the little that the cache has.
+    if not _has_weights(fetched):
+        raise BackboneError(
+            f"the Hugging Face cache has {source} without model.safetensors, and the hub cannot be "
+            f"reached or has none either; {_advice(setting)}"
+        )
+    return fetched
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The embedder puts the right vector at the right window, and refuses what does not fit."""
 
+import dataclasses
 import wave
 from pathlib import Path
 
@@ -7,20 +8,26 @@ import numpy as np
 import pytest
 import torch
 
-from model.backbones.registry import load_audio_backbone
-from model.checkpoint import load_checkpoint
+from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_audio_backbone
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.config import NetworkConfig
 from model.embedder import Embedder, class_text_vectors, pool_frames
 from model.embedding import ClassText
 from model.errors import BackboneError, CheckpointError
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk
+from model.network import AVGZSLNet
 from tests.model.conftest import (
     CLASSES,
+    CONFIG,
     SAMPLE_RATE,
     ColourBackbone,
     LetterEncoder,
     LoudnessBackbone,
 )
+from tests.model.tiny_pretrained import DIM, save_clap, save_clip
+
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 @pytest.fixture
@@ -140,10 +147,54 @@ def test_a_backbone_of_another_width_is_refused(checkpoint_dir: Path) -> None:
 def test_asking_for_another_backbone_than_the_trained_one_says_how_to_train(
     checkpoint_dir: Path,
 ) -> None:
-    with pytest.raises(BackboneError, match=r"'loudness', not 'clap'.*python -m model.train"):
+    with pytest.raises(BackboneError) as caught:
         Embedder.load(str(checkpoint_dir), audio_backbone="clap")
+
+    message = str(caught.value)
+    assert "trained on the audio backbone 'loudness', not 'clap'" in message
+    assert "python -m model.train --features PATH --audio-backbone clap --out DIR" in message
+    assert "frozen" not in message
+
+
+def test_asking_for_clap_and_clip_names_both_ways_to_have_them(checkpoint_dir: Path) -> None:
+    with pytest.raises(BackboneError) as caught:
+        Embedder.load(
+            str(checkpoint_dir), audio_backbone="clap:/models/clap", video_backbone="clip"
+        )
+
+    message = str(caught.value)
+    assert "--audio-backbone clap:/models/clap --video-backbone clip --out DIR" in message
+    assert "AVGZSL_HEAD=frozen" in message
+
+
+def test_a_head_on_clap_and_clip_takes_their_weights_from_where_the_setting_says(
+    tmp_path: Path,
+) -> None:
+    network = NetworkConfig(audio_dim=DIM, video_dim=2 * DIM, text_dim=384, embedding_dim=7)
+    config = dataclasses.replace(
+        CONFIG,
+        audio_backbone="clap",
+        video_backbone="clip",
+        text_encoder=DEFAULT_TEXT_ENCODER,
+        network=network,
+    )
+    folder = tmp_path / "checkpoint"
+    vectors = np.eye(2, 384, dtype=np.float32)
+    save_checkpoint(folder, config, AVGZSLNet(network), CLASSES, vectors)
+    clap, clip = save_clap(tmp_path / "clap"), save_clip(tmp_path / "clip")
+
+    embedder = Embedder.load(
+        str(folder), device="cpu", audio_backbone=f"clap:{clap}", video_backbone=f"clip:{clip}"
+    )
+    embedded = embedder.embed_clip(SAMPLES / "clock.mp4", limits=MediaLimits())
+
+    assert embedder.card.audio_backbone == f"clap:{clap}"
+    assert embedded.audio is not None
+    assert embedded.audio.shape == (7,)
+    assert embedded.video is not None
+    assert embedded.video.shape == (7,)
 
 
 def test_an_unknown_backbone_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match="unknown audio backbone 'ear'; known: compact-audio"):
+    with pytest.raises(BackboneError, match="unknown audio backbone 'ear'; known: clap,"):
         load_audio_backbone("ear", tmp_path)

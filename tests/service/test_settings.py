@@ -48,6 +48,7 @@ def test_a_blank_value_means_the_default(monkeypatch: pytest.MonkeyPatch, blank:
         ("decode_timeout_seconds", "nan"),
         ("max_duration_seconds", "inf"),
         ("log_format", "xml"),
+        ("head", "thawed"),
         ("vector_store", "abacus"),
     ],
 )
