@@ -46,12 +46,61 @@ class PreparedChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkFeatures:
+    """Backbone features of the windows that have each modality.
+
+    Attributes:
+        audio: (Na, Da) on the device.
+        video: for each window that has pictures, its frames' features (F >= 1, Dv).
+    """
+
+    audio: Tensor
+    video: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ForwardedChunk:
     """Embeddings (Na, D) and (Nv, D) float32 of the windows that have each modality."""
 
     chunk: ClipChunk
     audio: NDArray[np.float32]
     video: NDArray[np.float32]
+
+
+class Backbones:
+    """An audio and a video backbone on one device: what comes before any head."""
+
+    def __init__(self, audio: AudioBackbone, video: VideoBackbone, device: str) -> None:
+        self.audio = audio.to(device)
+        self.video = video.to(device)
+        self._device = device
+
+    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
+        """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
+        audio = frames = None
+        if chunk.waveforms is not None and chunk.has_audio.any():
+            audio = np.stack([self.audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]])
+        rows: tuple[NDArray[np.intp], ...] = ()
+        if chunk.frames is not None and chunk.has_video.any():
+            frames = np.stack([self.video.prepare(f) for f in chunk.frames])
+            rows = tuple(
+                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
+                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
+                if present
+            )
+        return PreparedChunk(chunk, audio, frames, rows)
+
+    @torch.inference_mode()
+    def features(self, prepared: PreparedChunk) -> ChunkFeatures:
+        """Features of the inputs, on the device."""
+        audio = torch.zeros((0, self.audio.dim))
+        video: tuple[Tensor, ...] = ()
+        if prepared.audio is not None:
+            audio = self.audio.features(torch.from_numpy(prepared.audio).to(self._device))
+        if prepared.frames is not None:
+            frames = self.video.features(torch.from_numpy(prepared.frames).to(self._device))
+            video = tuple(frames[rows] for rows in prepared.frame_rows)
+        return ChunkFeatures(audio, video)
 
 
 class BackboneEmbedder(ABC):
@@ -72,8 +121,7 @@ class BackboneEmbedder(ABC):
         self.card = card
         self.calibration = calibration
         self.decode_spec = decode_spec
-        self._audio = audio.to(card.device)
-        self._video = video.to(card.device)
+        self._backbones = Backbones(audio, video, card.device)
         self._device = card.device
 
     @abstractmethod
@@ -109,30 +157,17 @@ class BackboneEmbedder(ABC):
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
         """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
-        audio = frames = None
-        if chunk.waveforms is not None and chunk.has_audio.any():
-            audio = np.stack([self._audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]])
-        rows: tuple[NDArray[np.intp], ...] = ()
-        if chunk.frames is not None and chunk.has_video.any():
-            frames = np.stack([self._video.prepare(f) for f in chunk.frames])
-            rows = tuple(
-                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
-                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
-                if present
-            )
-        return PreparedChunk(chunk, audio, frames, rows)
+        return self._backbones.prepare(chunk)
 
     @torch.inference_mode()
     def forward(self, prepared: PreparedChunk) -> ForwardedChunk:
         """Phase 2, device: backbone, then the head."""
-        dim = self.card.embedding_dim
-        audio = video = np.zeros((0, dim), np.float32)
-        if prepared.audio is not None:
-            features = self._audio.features(torch.from_numpy(prepared.audio).to(self._device))
-            audio = to_numpy(self._embed_audio(features))
-        if prepared.frames is not None:
-            frames = self._video.features(torch.from_numpy(prepared.frames).to(self._device))
-            video = to_numpy(self._embed_video([frames[rows] for rows in prepared.frame_rows]))
+        features = self._backbones.features(prepared)
+        audio = video = np.zeros((0, self.card.embedding_dim), np.float32)
+        if len(features.audio):
+            audio = to_numpy(self._embed_audio(features.audio))
+        if features.video:
+            video = to_numpy(self._embed_video(features.video))
         return ForwardedChunk(prepared.chunk, audio, video)
 
     def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
@@ -152,7 +187,7 @@ class BackboneEmbedder(ABC):
     def warm_up(self) -> None:
         """Run text, sound and pictures once, so that lazy initialisation is over."""
         self.embed_texts(["warm up"])
-        size = self._video.frame_size
+        size = self._backbones.video.frame_size
         samples = round(self.decode_spec.sample_rate * self.decode_spec.window_seconds)
         one = np.ones(1, np.bool_)
         chunk = ClipChunk(

@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 
 from model.embedding import ClassText
 from model.errors import FeatureSetError
-from model.features.feature_set import STAGES, FeatureSet, class_key
+from model.features.feature_set import STAGES, TRAINING_STAGES, FeatureSet, class_key
 from model.features.hdf5 import SampleFile, read_sample_file, read_sample_ids
 from model.features.word_vectors import Alignment, align, loose_key, read_word_vectors
 
 log = logging.getLogger(__name__)
 
-TRAINING_STAGES = STAGES[:3]
 STAGE_2_TRAIN = "stage_2_train"
 
 # Headers of the three datasets' .csv files and of the description in the README.

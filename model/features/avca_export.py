@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.errors import FeatureSetError
-from model.features.avca import STAGE_2_TRAIN, TRAINING_STAGES
-from model.features.feature_set import STAGES, FeatureSet
+from model.features.avca import STAGE_2_TRAIN
+from model.features.feature_set import STAGES, TRAINING_STAGES, FeatureSet
 from model.features.hdf5 import SampleFile, write_sample_file
 
 FEATURES_NAME = "cls_features"

@@ -16,7 +16,10 @@ STAGES = (
     "stage_2_test_seen",
     "stage_2_test_unseen",
 )
-"""Stages of the AVCA-GZSL protocol; what stage 2 trains on is every row of the first three."""
+"""Stages of the AVCA-GZSL protocol."""
+
+TRAINING_STAGES = STAGES[:3]
+"""Stages whose rows stage 2 is trained on."""
 
 
 @dataclass(frozen=True)

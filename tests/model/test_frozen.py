@@ -70,7 +70,7 @@ def chunk() -> ClipChunk:
 def features(embedder: FrozenEmbedder, modality: str) -> NDArray[np.float32]:
     """Unit feature of `chunk()` in its own model's space, without the head."""
     prepared: PreparedChunk = embedder.prepare(chunk())
-    backbone = embedder._audio if modality == "audio" else embedder._video
+    backbone = embedder._backbones.audio if modality == "audio" else embedder._backbones.video
     inputs = prepared.audio if modality == "audio" else prepared.frames
     mean = backbone.features(torch.from_numpy(inputs)).numpy().mean(axis=0)
     return np.asarray(mean / np.linalg.norm(mean))
