@@ -219,8 +219,7 @@ def average_precisions(distances: Distances, query_labels: Labels, item_labels: 
 def mean_average_precision(precisions: Floats, query_labels: Labels) -> float | None:
     """Mean over classes of their queries' average precisions (Q,); queries with NaN do not count.
 
-    Averaged by class like every accuracy here (Parida et al., WACV 2020 and AVGZSLNet do so too),
-    or the largest classes alone would decide.
+    Averaged by class like every accuracy here, or the largest classes alone would decide.
     """
     answered = ~np.isnan(precisions)
     return class_mean(precisions[answered], query_labels[answered])
