@@ -5,41 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from model.backbones.compact_video import CompactVideo, CompactVideoConfig
-from model.backbones.protocol import VideoBackbone
-from model.distillation.mobilenet import MobileNetTeacher, TeacherOutput
-from model.distillation.video import (
-    CALTECH,
-    PHOTOGRAPH,
-    THUMBNAIL,
-    Pictures,
-    Recipe,
-    Targets,
-    Trainer,
-    colour_jitter,
-    correct_teacher,
-    distillation_loss,
-    epochs,
-    evaluate,
-    evaluate_teacher,
-    fit,
-    label_loss,
-    load_pictures,
-    random_crop,
-    summarise,
-    teacher_targets,
+from model.backbones.compact_video import (
+    CompactVideo,
+    CompactVideoConfig,
+    CompactVideoNetwork,
+    InvertedResidual,
+    SameConv2d,
 )
-from model.errors import CheckpointError, ConfigError, FeatureSetError
+from model.backbones.protocol import VideoBackbone
+from model.errors import CheckpointError, ConfigError
 
 BUNDLED = Path(__file__).parents[2] / "model" / "bundled"
-DATA = Path(__file__).parents[3] / "shared" / "data"
-SMALL = CompactVideoConfig(frame_size=32, stem_width=4, widths=(4, 8), depths=(1, 1), dim=6)
-
-needs_data = pytest.mark.skipif(
-    not (DATA / "images").is_dir(), reason=f"the pictures {DATA / 'images'} are absent"
-)
+SMALL = CompactVideoConfig(frame_size=32, stem_width=4, stages=((1, 4, 1, 1), (2, 6, 2, 2)), dim=6)
 
 
 def frame(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -112,6 +92,62 @@ class TestFeatures:
         assert small.to("cpu") is small
 
 
+class TestNetwork:
+    @pytest.mark.parametrize("size", [1, 7, 8, 33])
+    @pytest.mark.parametrize("stride", [1, 2, 3])
+    def test_padding_is_tensorflows(self, size, stride):
+        """Output i reads inputs i * stride - before + 0, 1, 2, where `before` is floored half."""
+        torch.manual_seed(0)
+        convolution = SameConv2d(1, 1, 3, stride=stride)
+        x = torch.randn(1, 1, size, size)
+        outputs = -(-size // stride)
+        total = max(0, (outputs - 1) * stride + 3 - size)
+        padded = np.zeros((size + 6, size + 6), np.float32)
+        before = total // 2
+        padded[before : before + size, before : before + size] = x[0, 0]
+        kernel = convolution.weight.detach().numpy()[0, 0]
+        expected = [
+            [
+                (padded[i * stride : i * stride + 3, j * stride : j * stride + 3] * kernel).sum()
+                for j in range(outputs)
+            ]
+            for i in range(outputs)
+        ]
+        result = convolution(x)[0, 0] - convolution.bias
+        np.testing.assert_allclose(result.detach().numpy(), expected, atol=1e-5)
+
+    def test_a_block_is_its_three_convolutions_and_keeps_a_shortcut_only_of_its_shape(self):
+        torch.manual_seed(0)
+        block = InvertedResidual(4, 4, expansion=3, stride=1)
+        x = torch.randn(2, 4, 5, 5)
+        hidden = F.conv2d(x, block.expand.weight, block.expand.bias).clamp(0, 6)
+        hidden = F.conv2d(hidden, block.depthwise.weight, block.depthwise.bias, 1, 1, 1, 12)
+        branch = F.conv2d(hidden.clamp(0, 6), block.project.weight, block.project.bias)
+        torch.testing.assert_close(block(x), x + branch)
+        assert not InvertedResidual(4, 5, expansion=3, stride=1).residual
+        assert not InvertedResidual(4, 4, expansion=3, stride=2).residual
+
+    def test_the_default_plan_is_mobilenet_v2(self):
+        network = CompactVideoNetwork(CompactVideoConfig())
+        convolutions = sum(
+            w.numel() for name, w in network.named_parameters() if "head" not in name
+        )
+        # torchvision's 3,504,872 less its head (1,281,000) and, with every normalisation folded
+        # into a bias, less one number a channel (17,056).
+        assert convolutions == 3_504_872 - 1_281_000 - 17_056
+        with torch.inference_mode():
+            x = F.relu6(network.stem(torch.zeros(1, 3, 64, 64)))
+            for block in network.blocks:
+                x = block(x)
+        assert x.shape == (1, 320, 2, 2)
+
+    def test_features_lie_between_0_and_6(self, small):
+        pictures = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+        features = small.features(pictures)
+        assert features.min() >= 0
+        assert features.max() <= 6
+
+
 class TestFiles:
     def test_saved_backbone_loads_to_nearly_the_same_features(self, small, tmp_path):
         small.save(tmp_path)
@@ -158,8 +194,10 @@ class TestFiles:
             ({"colour": 1}, "unknown key"),
             ({"dim": 0}, "positive"),
             ({"dim": "512"}, "positive"),
-            ({"widths": 4}, "wrong type"),
-            ({"depths": [1]}, "one entry a stage"),
+            ({"stages": 4}, "wrong type"),
+            ({"stages": []}, "stage must be"),
+            ({"stages": [[1, 4, 1]]}, "stage must be"),
+            ({"stages": [[1, 4, 0, 1]]}, "positive"),
         ],
     )
     def test_a_wrong_configuration_is_named(self, small, tmp_path, change, message):
@@ -179,8 +217,8 @@ class TestFiles:
 class TestBundled:
     def test_shipped_weights_load_and_are_small(self):
         backbone = CompactVideo.load(BUNDLED)
-        assert (backbone.dim, backbone.frame_size) == (512, 128)
-        assert (BUNDLED / "video.safetensors").stat().st_size < 10_000_000
+        assert backbone.dim == 1280
+        assert (BUNDLED / "video.safetensors").stat().st_size < 8_000_000
         assert all(weight.isfinite().all() for weight in backbone.network.state_dict().values())
 
     def test_shipped_features_tell_pictures_apart(self):
@@ -191,167 +229,3 @@ class TestBundled:
         unit = torch.nn.functional.normalize(backbone.features(batch), dim=1)
         assert unit.isfinite().all()
         assert (unit @ unit.T)[~torch.eye(3, dtype=torch.bool)].max() < 0.98
-
-
-def made_up_pictures() -> tuple[Pictures, Targets]:
-    """Two classes of each source, told apart by colour; every fourth picture is held out."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat([3, 500, 40, 41, 1000, 1001], 8)
-    source = np.repeat([THUMBNAIL, PHOTOGRAPH, CALTECH], 16)
-    pixels = [
-        np.clip(rng.normal(40 + 30 * (row // 8), 8, (32, 32 + 4 * kind, 3)), 0, 255).astype(
-            np.uint8
-        )
-        for row, kind in enumerate(source)
-    ]
-    held_out = (np.arange(48) % 4 == 3) & (source != PHOTOGRAPH)
-    names = tuple(f"class {index}" for index in range(1097))
-    logits = rng.normal(size=(48, 1000)).astype(np.float16)
-    logits[np.arange(48), labels % 1000] += 8
-    targets = Targets(logits, rng.normal(size=(48, 1280)).astype(np.float16))
-    return Pictures(names, pixels, labels, source, held_out), targets
-
-
-class FakeTeacher(MobileNetTeacher):
-    """Answers with a view's brightness and counts the questions."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def observe(self, picture: np.ndarray) -> TeacherOutput:
-        self.asked += 1
-        brightness = np.float32(picture.mean())
-        return TeacherOutput(np.full(1000, brightness), np.full(1280, brightness))
-
-
-class TestTraining:
-    def test_held_out_pictures_are_never_drawn_and_copies_are_kept(self):
-        pictures, _ = made_up_pictures()
-        drawn = epochs(pictures, Recipe(copies=(1, 3, 2)), np.random.default_rng(0))
-        length = 12 * 1 + 16 * 3 + 12 * 2
-        counts = np.bincount([next(drawn) for _ in range(2 * length)], minlength=48)
-        assert (counts[pictures.held_out] == 0).all()
-        expected = 2 * np.array([1, 3, 2])[pictures.source]
-        assert (counts == np.where(pictures.held_out, 0, expected)).all()
-
-    def test_crops_have_the_asked_size_for_awkward_pictures(self):
-        rng = np.random.default_rng(0)
-        for shape in ((64, 64), (1, 1), (160, 400), (400, 40)):
-            for degrade in (True, False):
-                assert random_crop(frame(*shape), 48, degrade=degrade, rng=rng).shape == (48, 48, 3)
-
-    def test_jitter_stays_in_range_and_changes_pictures_differently(self):
-        batch = torch.full((2, 3, 4, 4), 200.0)
-        jittered = colour_jitter(batch, torch.Generator().manual_seed(0))
-        assert jittered.min() >= 0
-        assert jittered.max() <= 255
-        assert not torch.equal(jittered[0], jittered[1])
-
-    def test_label_loss_ignores_the_other_label_set(self):
-        scores = torch.zeros(2, 1097)
-        scores[0, 5], scores[0, 1050] = 50.0, 99.0  # an ImageNet picture; 1050 is Caltech's
-        scores[1, 1050], scores[1, 5] = 50.0, 99.0
-        assert label_loss(scores, torch.tensor([5, 1050]), smoothing=0.0) < 1e-6
-
-    def test_distillation_loss_vanishes_on_the_teachers_logits_up_to_a_constant(self):
-        teacher = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
-        loss = distillation_loss(teacher + 5, teacher, torch.ones(3), temperature=2.0)
-        assert loss.abs() < 1e-5
-
-    def test_corrected_teacher_puts_the_true_class_first_and_keeps_the_values(self):
-        logits = np.random.default_rng(0).normal(size=(3, 1000)).astype(np.float16)
-        labels = np.array([7, 1020, int(logits[2].argmax())])
-        corrected = correct_teacher(logits, labels)
-        assert corrected[0].argmax() == 7
-        assert (np.sort(corrected, axis=1) == np.sort(logits, axis=1)).all()
-        assert (corrected[1:] == logits[1:]).all()
-
-    def test_a_short_run_learns_what_is_easy_and_leaves_a_loadable_backbone(self, tmp_path):
-        pictures, targets = made_up_pictures()
-        recipe = Recipe(batch_size=16, ema_decay=0.8, sizes=((0.0, 32),))
-        trainer = Trainer(pictures, targets, recipe, SMALL)
-        first = next(iter(trainer.run(4.0)))
-        fit(trainer, pictures, targets, budget_seconds=4.0, out=tmp_path)
-        last = next(iter(trainer.run(5.0)))
-        assert sum(last.values()) < sum(first.values())
-        assert CompactVideo.load(tmp_path).config == SMALL
-
-    def test_a_resumed_run_goes_on_from_the_saved_state(self, tmp_path):
-        pictures, targets = made_up_pictures()
-        trainer = Trainer(pictures, targets, Recipe(batch_size=8, sizes=((0.0, 32),)), SMALL)
-        for _ in zip(range(3), trainer.run(60.0), strict=False):
-            pass
-        trainer.save(tmp_path / "state.pt")
-        resumed = Trainer(pictures, targets, trainer.recipe, SMALL)
-        resumed.resume(tmp_path / "state.pt")
-        assert (resumed.steps, resumed.elapsed_seconds) == (trainer.steps, trainer.elapsed_seconds)
-        batch = torch.from_numpy(resumed.backbone().prepare(frame(32, 32)))[None]
-        torch.testing.assert_close(
-            resumed.backbone().scores(batch), trainer.backbone().scores(batch)
-        )
-
-    def test_cached_teacher_answers_to_other_pictures_are_refused(self, tmp_path):
-        pictures, targets = made_up_pictures()
-        cache = tmp_path / "teacher_targets.npz"
-        np.savez(cache, logits=targets.logits[:5], embedding=targets.embedding[:5])
-        with pytest.raises(FeatureSetError, match="5 pictures, but there are 48"):
-            teacher_targets(pictures, FakeTeacher(), cache)
-
-    def test_teacher_is_asked_once_about_every_picture(self, tmp_path):
-        pictures, _ = made_up_pictures()
-        teacher, cache = FakeTeacher(), tmp_path / "teacher_targets.npz"
-        first = teacher_targets(pictures, teacher, cache)
-        asked = teacher.asked
-        again = teacher_targets(pictures, teacher, cache)
-        assert asked == 16 + 2 * 32  # one view of a square picture, two of others
-        assert teacher.asked == asked
-        assert (first.logits == again.logits).all()
-        brightness = [pixels.mean() for pixels in pictures.pixels]
-        assert np.allclose(again.embedding[:, 0], brightness, atol=2)
-
-    def test_schedule_warms_up_and_ends_at_zero_with_the_deployed_size(self):
-        recipe = Recipe()
-        rates = [recipe.rate(progress) for progress in np.linspace(0, 1, 101)]
-        assert rates[0] == 0
-        assert max(rates) == pytest.approx(recipe.learning_rate)
-        assert rates[-1] == pytest.approx(0, abs=1e-9)
-        assert recipe.size(1.0) == CompactVideoConfig().frame_size
-
-    def test_the_report_counts_only_what_each_figure_is_about(self):
-        pictures, targets = made_up_pictures()
-        report = evaluate_teacher(pictures, targets)
-        assert report.thumbnails_top1 == 1.0
-        assert report.photographs_agreement == 1.0
-        assert report.caltech_top1 is None
-        assert "no head" in str(report)
-        rows = np.flatnonzero(pictures.held_out | (pictures.source == PHOTOGRAPH))
-        scores = np.zeros((len(rows), 1097), np.float32)
-        caltech = pictures.source[rows] == CALTECH
-        scores[caltech, pictures.labels[rows][caltech]] = 1  # only Caltech is told rightly
-        scores[~caltech, 700] = 1
-        only_caltech = summarise(scores, pictures, targets, rows)
-        assert only_caltech.caltech_top1 == 1.0
-        assert only_caltech.photographs_agreement == 0.0
-        trained = evaluate(CompactVideo(SMALL), pictures, targets)
-        assert trained.thumbnails_top5 == 1.0  # there are only two names
-        assert trained.caltech_top1 is not None
-
-
-@needs_data
-class TestData:
-    def test_archives_give_a_joint_label_space_and_disjoint_validation(self):
-        labels = (DATA / "teachers" / "imagenet_labels.txt").read_text().splitlines()[1:]
-        pictures = load_pictures(DATA / "images", tuple(labels))
-        assert len(pictures.pixels) == 44_872
-        assert len(pictures.names) == 1097
-        counts = [
-            int(pictures.held_out[pictures.source == kind].sum())
-            for kind in (THUMBNAIL, PHOTOGRAPH, CALTECH)
-        ]
-        assert counts[:2] == [4000, 0]
-        assert counts[2] > 700
-        tiny = json.loads((DATA / "images" / "tiny_imagenet_classes.json").read_text())
-        of_thumbnails = np.unique(pictures.labels[pictures.source == THUMBNAIL])
-        by_name = {pictures.names[label] for label in of_thumbnails}
-        for entry in tiny.values():
-            assert any(entry["name"] in name for name in by_name)

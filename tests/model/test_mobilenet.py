@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from model.backbones.compact_video import CompactVideoConfig, CompactVideoNetwork
 from model.distillation.mobilenet import MobileNetTeacher, stretch
 from model.errors import CheckpointError
 
@@ -64,6 +66,33 @@ class TestTeacher:
         again = teacher.observe(picture)
         assert (first.logits == again.logits).all()
         assert (first.embedding == again.embedding).all()
+
+
+class TestWeights:
+    def test_the_torch_network_agrees_with_the_teacher(self, teacher):
+        """As closely as rounding every activation to 8 bits allows."""
+        network = CompactVideoNetwork(CompactVideoConfig())
+        teacher.copy_weights(network)
+        with zipfile.ZipFile(DATA / "images" / "imagenet_samples.zip") as archive:
+            members = sorted(name for name in archive.namelist() if name.endswith(".webp"))[::50]
+        same = []
+        for member in members:
+            picture = stretch(photograph(member), 224)
+            with torch.inference_mode():
+                pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy())[None]
+                embedding, logits = (output[0].numpy() for output in network(pixels))
+            taught = teacher.observe(picture)
+            assert np.corrcoef(logits[:1000], taught.logits)[0, 1] > 0.97
+            assert np.corrcoef(embedding, taught.embedding)[0, 1] > 0.97
+            assert (logits[1000:] == 0).all()  # Caltech's names, of which it knows nothing
+            same.append(logits[:1000].argmax() == taught.logits.argmax())
+        assert len(same) == 16
+        assert sum(same) >= 15
+
+    def test_a_network_of_another_plan_is_refused(self, teacher):
+        config = CompactVideoConfig(stages=((1, 16, 1, 1), (6, 32, 1, 2)))
+        with pytest.raises(CheckpointError, match=r"expanded_conv_1/project.*plan"):
+            teacher.copy_weights(CompactVideoNetwork(config))
 
 
 class TestFiles:
