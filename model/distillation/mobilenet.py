@@ -1,6 +1,7 @@
 """The picture teacher: MobileNetV2 (TensorFlow Lite, quantised) as a function of one picture.
 
-Also the source of the student's first weights: the same network in torch, dequantised.
+Also the source of the student's first weights: the same network in torch, dequantised. They are
+TensorFlow's, under the Apache License 2.0; what is trained from them has to say so.
 Used in training only, with the optional dependency `ai-edge-litert`; the service never imports it.
 """
 
