@@ -12,11 +12,11 @@ name, backbones           what tables call the set; names of the audio and the v
 """
 
 import io
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,7 @@ def read_npz(path: Path) -> FeatureSet:
 
 def write_npz(features: FeatureSet, path: Path) -> None:
     """Write a feature set whole, as `read_npz` reads it; nothing of it is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, pack_arrays(feature_arrays(features)))
 
 
@@ -121,11 +122,12 @@ def load_arrays(
     if not path.is_file():
         raise FeatureSetError(f"{path} is missing; give a feature file, or a folder")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ZipFile(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
         with np.load(path, allow_pickle=False) as arrays:
             loaded = {proper[key]: arrays[key] for key in keys if key in proper}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError is how zipfile refuses encryption and unknown compression.
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile, zlib.error) as error:
         raise FeatureSetError(
             f"{path} is not a readable .npz file of plain arrays ({error}); copy or write it again"
         ) from error
