@@ -245,10 +245,12 @@ def _read_stage(
         }
         for modality in ("audio", "video")
     }
-    for key in sorted({class_key(name) for name in _read_stage_classes(split_folder, stage) or []}):
+    names = {class_key(name): name for name in _read_stage_classes(split_folder, stage) or []}
+    for key in sorted(names):
         if key not in namings:
             raise FeatureSetError(
-                f"{split_folder / stage}.txt names the class {key!r}, which all_class.txt lacks"
+                f"{split_folder} names the class {names[key]!r} for {stage}, which all_class.txt "
+                "lacks"
             )
         original = namings[key].original
         missing = [modality for modality in files if key not in files[modality]]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.distillation.calibration import fit_logistic, fit_temperature
+from model.calibration import fit_logistic, fit_temperature
 
 
 def test_the_logistic_fit_recovers_its_parameters() -> None:

@@ -205,6 +205,48 @@ def test_each_evidence_is_reported_with_its_own_beta() -> None:
     assert report.betas == betas
 
 
+def test_a_sample_with_one_modality_is_answered_with_that_modality_s_beta() -> None:
+    # Each sample lies between the seen class 0 and the unseen class 2, a little nearer to 0.
+    at = np.tile(0.55 * CORNERS[0] + 0.45 * CORNERS[2], (3, 1))
+    samples = samples_at(
+        at,
+        at,
+        [2, 3, 0],
+        has_audio=np.array([True, True, False]),
+        has_video=np.array([True, False, True]),
+    )
+    far = {"both": 1.0, "audio": 0.0, "video": 0.0}
+
+    report = evaluate(samples, LABELS, class_names=NAMES, betas=far, calibration=Calibration())
+
+    # Only the first sample, which has both, moves to class 2.
+    np.testing.assert_array_equal(report.accuracy_per_class["both"], [1.0, np.nan, 1.0, 0.0])
+    assert [(c.true, c.predicted) for c in report.confusions] == [(3, 0)]
+
+
+def test_the_beta_of_both_is_chosen_on_samples_with_both() -> None:
+    samples = noisy_samples(per_class=40)
+    has_video = np.arange(160) % 2 == 0
+    half_blind = replace(samples, has_video=has_video)
+    assert samples.audio is not None
+    assert samples.video is not None
+    paired = EmbeddedSamples(
+        samples.audio[has_video], samples.video[has_video], None,
+        has_video[has_video], has_video[has_video], samples.labels[has_video],
+    )  # fmt: skip
+
+    chosen = choose_betas(half_blind, LABELS, Calibration())
+
+    assert chosen.betas["both"] == choose_betas(paired, LABELS, Calibration()).betas["both"]
+    assert chosen.betas["audio"] == choose_betas(samples, LABELS, Calibration()).betas["audio"]
+
+
+def test_betas_of_a_checkpoint_are_those_of_its_calibration() -> None:
+    calibration = Calibration(seen_penalty=0.1, audio_seen_penalty=0.2, video_seen_penalty=0.3)
+
+    assert betas_of(calibration) == {"both": 0.1, "audio": 0.2, "video": 0.3}
+
+
 def test_betas_chosen_on_validation_raise_the_harmonic_mean_of_each_evidence() -> None:
     selection = choose_betas(noisy_samples(per_class=100, seed=1), LABELS, Calibration())
 

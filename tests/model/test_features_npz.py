@@ -209,7 +209,7 @@ def test_only_the_benchmarks_layout_has_a_published_alignment(tmp_path: Path) ->
     with pytest.raises(FeatureSetError, match="no published alignment to follow"):
         read_features(path, alignment="as-published")
     with pytest.raises(FeatureSetError, match="unknown alignment 'by-chance'"):
-        read_features(path, alignment="by-chance")  # type: ignore[arg-type]
+        read_features(path, alignment="by-chance")
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is absent")
