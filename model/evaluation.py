@@ -73,6 +73,17 @@ class EmbeddedSamples:
         joint = (self.has_audio | self.has_video) & (self.both is not None)
         return {"both": audio | video | joint, "audio": audio, "video": video}[evidence]
 
+    def alone(self, modality: Evidence) -> Mask:
+        """Samples that "both" answers from this modality's own embedding alone, (N,) bool.
+
+        Where there is a joint embedding too, the modality's own beats it for a sample without the
+        other modality: the joint one was given nothing in its place.
+        """
+        if self.both is not None:
+            return self.present(modality) & ~(self.has_audio & self.has_video)
+        other: Evidence = "video" if modality == "audio" else "audio"
+        return self.present(modality) & ~self.present(other)
+
 
 @dataclass(frozen=True)
 class LabelEmbeddings:
@@ -219,17 +230,14 @@ def _fused_distances(
     vectors: NDArray[np.float32],
     calibration: Calibration,
 ) -> Floats:
-    has_audio, has_video = samples.present("audio"), samples.present("video")
-    fused = np.where(has_audio[:, None], audio, video)
-    if samples.both is None:
-        rows = has_audio & has_video
-        fused[rows] = fuse_distances({"audio": audio[rows], "video": video[rows]}, calibration)
-        return fused
-    # A modality's own embedding beats a joint one that was given nothing for the other modality.
-    alone = (has_audio | has_video) & ~(samples.has_audio & samples.has_video)
-    rows = samples.present("both") & ~alone
-    joint = _distances_of_rows(samples, "both", rows, vectors)
-    return np.where(rows[:, None], joint, fused)
+    joint = samples.present("both") & ~samples.alone("audio") & ~samples.alone("video")
+    if samples.both is not None:
+        fused = _distances_of_rows(samples, "both", joint, vectors)
+    else:
+        fused = np.full_like(audio, np.nan)
+        fused[joint] = fuse_distances({"audio": audio[joint], "video": video[joint]}, calibration)
+    fused = np.where(samples.alone("audio")[:, None], audio, fused)
+    return np.where(samples.alone("video")[:, None], video, fused)
 
 
 # --- choosing beta -------------------------------------------------------------------------------
@@ -251,24 +259,53 @@ class Selection:
 def choose_betas(
     samples: EmbeddedSamples, labels: LabelEmbeddings, calibration: Calibration
 ) -> Selection:
-    """Choose for each evidence the beta with the largest HM on these validation samples."""
+    """Choose for each evidence the beta with the largest HM on these validation samples.
+
+    That of "both" is chosen on samples with both modalities; the others have a beta of their own.
+    """
     curves: dict[Evidence, BetaCurve] = {}
     for evidence, distances in label_distances(samples, labels, calibration).items():
         rows = samples.present(evidence)
+        if evidence == "both":
+            rows = rows & ~samples.alone("audio") & ~samples.alone("video")
         true = samples.labels[rows]
         of_seen = labels.seen[true]
         if of_seen.any() and not of_seen.all():
-            betas = metrics.beta_grid(distances[rows], labels.seen)
-            curves[evidence] = metrics.sweep_beta(distances[rows], true, labels.seen, betas)
-    betas_chosen: dict[Evidence, float] = {
+            grid = metrics.beta_grid(distances[rows], labels.seen)
+            curves[evidence] = metrics.sweep_beta(distances[rows], true, labels.seen, grid)
+    betas: dict[Evidence, float] = {
         e: metrics.choose_beta(curves[e]) if e in curves else 0.0 for e in EVIDENCE
     }
-    return Selection(betas_chosen, curves)
+    return Selection(betas, curves)
 
 
 def betas_of(calibration: Calibration) -> dict[Evidence, float]:
     """Betas that a checkpoint was stored with."""
-    return dict.fromkeys(EVIDENCE, calibration.seen_penalty)
+    return {
+        "both": calibration.seen_penalty,
+        "audio": calibration.audio_seen_penalty,
+        "video": calibration.video_seen_penalty,
+    }
+
+
+def stack(
+    distances: Mapping[Evidence, Floats],
+    samples: EmbeddedSamples,
+    seen: Mask,
+    betas: Mapping[Evidence, float],
+) -> dict[Evidence, Floats]:
+    """Add beta to the distances of seen classes: calibrated stacking, (N, C) by evidence.
+
+    A sample that "both" answers from one modality gets that modality's beta, as in `model.scoring`.
+    """
+    by_sample = np.full(len(samples.labels), betas["both"])
+    by_sample[samples.alone("audio")] = betas["audio"]
+    by_sample[samples.alone("video")] = betas["video"]
+    return {
+        "both": distances["both"] + by_sample[:, None] * seen,
+        "audio": distances["audio"] + betas["audio"] * seen,
+        "video": distances["video"] + betas["video"] * seen,
+    }
 
 
 # --- retrieval -----------------------------------------------------------------------------------
@@ -445,17 +482,18 @@ def evaluate(
     if not samples.labels.size:
         raise FeatureSetError("there is no sample to evaluate; choose stages that have rows")
     distances = label_distances(samples, labels, calibration)
+    stacked = stack(distances, samples, labels.seen, betas)
     figures: dict[Evidence, SeenUnseen] = {}
     accuracy_per_class: dict[Evidence, Floats] = {}
     for evidence in EVIDENCE:
         rows = samples.present(evidence)
-        of_rows, true = distances[evidence][rows], samples.labels[rows]
-        figures[evidence] = metrics.seen_unseen_report(of_rows, true, labels.seen, betas[evidence])
-        predicted = metrics.nearest_classes(of_rows, labels.seen, betas[evidence])
-        accuracy_per_class[evidence] = metrics.per_class_accuracy(predicted, true, len(labels.seen))
+        of_rows, true = stacked[evidence][rows], samples.labels[rows]
+        figures[evidence] = metrics.seen_unseen_report(of_rows, true, labels.seen)
+        accuracy_per_class[evidence] = metrics.per_class_accuracy(
+            of_rows.argmin(axis=1), true, len(labels.seen)
+        )
     rows = samples.present("both")
-    fused, true = distances["both"][rows], samples.labels[rows]
-    predicted = metrics.nearest_classes(fused, labels.seen, betas["both"])
+    predicted, true = stacked["both"][rows].argmin(axis=1), samples.labels[rows]
     return Report(
         figures=figures,
         retrieval=retrieval_figures(samples, labels, distances),
@@ -467,9 +505,9 @@ def evaluate(
         accuracy_per_class=accuracy_per_class,
         confusions=metrics.worst_confusions(predicted, true),
         calibration_error=metrics.expected_calibration_error(
-            _confidence(fused + betas["both"] * labels.seen, calibration), predicted == true
+            _confidence(stacked["both"][rows], calibration), predicted == true
         ),
-        unseen_auroc=_unseen_auroc(fused, true, labels.seen),
+        unseen_auroc=_unseen_auroc(distances["both"][rows], true, labels.seen),
         counts=_counts(samples, labels),
         notes=tuple(_notes(samples, labels)),
     )
