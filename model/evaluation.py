@@ -165,21 +165,30 @@ def stage_notes(rows: FeatureSet, candidates: Candidates) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def require_fitting(features: FeatureSet, network: NetworkConfig) -> None:
-    """Check that the features of each modality that is there are as wide as the network's input.
+def require_fitting(
+    features: FeatureSet, network: NetworkConfig, *, given_text: bool = False
+) -> None:
+    """Check that features are as wide as the network's inputs.
+
+    Args:
+        features: to be evaluated on.
+        network: what they are given to.
+        given_text: whether the set's own label vectors are given to it too.
 
     Raises:
         FeatureSetError: they are not.
     """
-    for what, has, got, wanted in (
-        ("audio", features.has_audio, features.audio.shape[1], network.audio_dim),
-        ("video", features.has_video, features.video.shape[1], network.video_dim),
-    ):
-        if has.any() and got != wanted:
+    widths = [
+        ("audio features", features.audio.shape[1], network.audio_dim),
+        ("video features", features.video.shape[1], network.video_dim),
+    ]
+    if given_text and features.text_vectors is not None:
+        widths.append(("text vectors", features.text_vectors.shape[1], network.text_dim))
+    for what, got, wanted in widths:
+        if got != wanted:
             raise FeatureSetError(
-                f"{features.name} has {what} features of {got} numbers, the checkpoint takes "
-                f"{wanted}: it was trained on others; give the kind that it was trained on, or "
-                "train anew"
+                f"{features.name} has {what} of {got} numbers, the checkpoint takes {wanted}: it "
+                "was trained on others; give the kind that it was trained on, or train anew"
             )
 
 

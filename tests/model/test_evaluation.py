@@ -595,7 +595,14 @@ def test_features_of_another_width_than_the_network_takes_are_refused() -> None:
         require_fitting(features, NetworkConfig(audio_dim=2, video_dim=9))
 
 
-def test_a_modality_that_no_sample_has_may_have_any_width() -> None:
-    features = replace(feature_set(["stage_2_test_seen"], [0]), has_audio=np.zeros(1, bool))
+def test_label_vectors_are_checked_where_they_are_used() -> None:
+    features = replace(
+        feature_set(["stage_2_test_seen"], [0]), text_vectors=np.ones((4, 5), np.float32)
+    )
+    network = NetworkConfig(audio_dim=2, video_dim=3, text_dim=300)
 
-    require_fitting(features, NetworkConfig(audio_dim=7, video_dim=3))
+    require_fitting(features, network)
+    with pytest.raises(
+        FeatureSetError, match="text vectors of 5 numbers, the checkpoint takes 300"
+    ):
+        require_fitting(features, network, given_text=True)

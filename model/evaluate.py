@@ -1,0 +1,160 @@
+"""Evaluate a checkpoint on a feature set by the AVCA-GZSL protocol.
+
+    python -m model.evaluate DIR --features PATH --json OUT [--plots FOLDER]
+
+DIR is a checkpoint folder made by `python -m model.train`, or `bundled`; PATH anything that
+`model.features.reading` reads, and it may hold the test stages only. The candidates are the classes
+that the checkpoint was trained on, which are the seen ones, and the other classes of PATH's rows.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from model.checkpoint import BUNDLED, Checkpoint, checkpoint_folder, load_checkpoint
+from model.errors import ConfigError, ModelError
+from model.evaluation import (
+    EmbeddedSamples,
+    LabelEmbeddings,
+    Phase,
+    Report,
+    betas_of,
+    candidate_classes,
+    choose_betas,
+    evaluate,
+    evaluated_rows,
+    print_report,
+    require_fitting,
+    stage_notes,
+    to_json,
+)
+from model.features import FeatureSet, read_features
+from model.features.word_vectors import ALIGNMENTS
+from model.files import write_json
+from model.projection import GIVEN_VECTORS, embed_features
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report, and the embeddings that it was made from."""
+
+    report: Report
+    samples: EmbeddedSamples
+    labels: LabelEmbeddings
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, features: FeatureSet, phase: Phase | None = None
+) -> Evaluation:
+    """Evaluate on the test stages where there are rows of them, else on the validation stages.
+
+    Raises:
+        FeatureSetError: there are no such rows, or the features do not fit the checkpoint.
+    """
+    rows = evaluated_rows(features, phase)
+    config = checkpoint.config
+    require_fitting(rows, config.network, given_text=config.text_encoder == GIVEN_VECTORS)
+    samples, labels = embed_features(checkpoint, rows)
+    candidates = candidate_classes(checkpoint.classes, rows)
+    report = evaluate(
+        samples,
+        labels,
+        class_names=[c.name for c in candidates.classes],
+        betas=betas_of(config.calibration),
+        calibration=config.calibration,
+    )
+    report = replace(
+        report,
+        model_id=checkpoint.model_id,
+        feature_set=rows.name,
+        stages=tuple(sorted(set(rows.stages.tolist()))),
+        notes=(*report.notes, *stage_notes(rows, candidates)),
+    )
+    return Evaluation(report, samples, labels)
+
+
+def draw(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> tuple[Path, ...]:
+    """Write the pictures of `model.plots` into a folder.
+
+    Raises:
+        ConfigError: the packages that draw are not installed.
+    """
+    try:
+        from model.plots import save_plots  # noqa: PLC0415 - an extra, and seconds
+    except ImportError as error:
+        raise ConfigError(
+            f"plots need a package that is not installed ({error}); install it with "
+            "`pip install 'avgzsl[train]'`, or leave --plots out"
+        ) from error
+    samples, labels = evaluation.samples, evaluation.labels
+    curves = choose_betas(samples, labels, checkpoint.config.calibration).curves
+    return save_plots(evaluation.report, samples, labels, curves.get("both"), folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, evaluate, print, and write what was asked for; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        checkpoint = load_checkpoint(checkpoint_folder(options.checkpoint))
+        features = read_features(
+            options.features,
+            alignment=options.alignment,
+            dataset=options.dataset,
+            features_name=options.features_name,
+            split=options.split,
+        )
+        evaluation = evaluate_checkpoint(checkpoint, features, options.stage)
+        print_report(evaluation.report, console)
+        if options.json is not None:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(options.json, to_json(evaluation.report))
+        if options.plots is not None:
+            for path in draw(evaluation, checkpoint, options.plots):
+                console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def add_layout_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what to read of a folder."""
+    layout = parser.add_argument_group("a PATH in the layout of AVCA-GZSL")
+    layout.add_argument("--dataset", help="which dataset, where PATH holds several")
+    layout.add_argument("--features-name", help="which of the dataset's features")
+    layout.add_argument("--split", help="which of the dataset's splits")
+    layout.add_argument(
+        "--alignment",
+        choices=ALIGNMENTS,
+        default="by-name",
+        help="of label vectors and classes; as-published repeats a defect of the public loaders",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.evaluate", description="Evaluate a checkpoint on a feature set."
+    )
+    parser.add_argument("checkpoint", metavar="DIR", help=f"checkpoint folder, or `{BUNDLED}`")
+    parser.add_argument(
+        "--features", type=Path, required=True, metavar="PATH", help=".npz file or folder"
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the report there")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write pictures there")
+    parser.add_argument(
+        "--stage",
+        choices=get_args(Phase),
+        help="which stages; by default the test stages where PATH has them, else validation",
+    )
+    add_layout_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
