@@ -14,12 +14,13 @@ from model.backbones.protocol import AudioBackbone, VideoBackbone
 from model.embedder import Backbones, pool_frames, to_numpy
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
-from model.media.types import ClipChunk, DecodeSpec
-
-# How clips are cut; a checkpoint that is trained on their features must cut clips the same way.
-WINDOW_SECONDS = 4.0
-HOP_SECONDS = 2.0
-FRAMES_PER_SECOND = 2.0
+from model.media.types import (
+    FRAMES_PER_SECOND,
+    HOP_SECONDS,
+    WINDOW_SECONDS,
+    ClipChunk,
+    DecodeSpec,
+)
 
 _LIMITS = MediaLimits(
     max_bytes=8 * 2**30, max_duration_seconds=7_200.0, decode_timeout_seconds=600.0

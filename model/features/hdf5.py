@@ -40,10 +40,8 @@ def read_sample_file(path: Path) -> SampleFile:
         _require_datasets(path, file, "data", "video_urls")
         data, ids = np.asarray(file["data"]), _decode(file["video_urls"])
         present = np.asarray(file["present"]) if "present" in file else np.ones(len(data), np.bool_)
-    if data.size == 0:
-        data = data.reshape(0, data.shape[-1])
-    agree = len(data) == len(ids) == len(present)
-    if data.ndim != 2 or data.dtype.kind != "f" or not agree:
+    is_table = data.ndim == 2 and data.dtype.kind == "f"
+    if not is_table or not len(data) == len(ids) == len(present):
         raise FeatureSetError(
             f"{path}: data is {data.dtype} of shape {data.shape} for {len(ids)} video_urls; "
             "floats of shape (samples, numbers) were expected"
@@ -74,7 +72,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with _import_h5py().File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError) as error:
+    # h5py has no error of its own: damage comes as any of these.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise FeatureSetError(
             f"{path} is not a readable HDF5 file ({error}); copy it again"
         ) from error
@@ -94,8 +93,8 @@ def _require_datasets(path: Path, file: Any, *names: str) -> None:
     missing = [name for name in names if not hasattr(file.get(name), "shape")]
     if missing:
         raise FeatureSetError(
-            f"{path} lacks the dataset {missing[0]}; it has {', '.join(file) or 'none'} and needs "
-            f"{', '.join(names)}"
+            f"{path} lacks the dataset {missing[0]}; it has {', '.join(map(str, file)) or 'none'} "
+            f"and needs {', '.join(names)}"
         )
 
 
