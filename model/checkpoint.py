@@ -30,10 +30,13 @@ from model.files import (
     write_json,
     write_tensors,
 )
+from model.media.types import FRAMES_PER_SECOND, HOP_SECONDS, WINDOW_SECONDS
 from model.network import AVGZSLNet
 
 FORMAT_VERSION = 1
 BUNDLED = "bundled"
+PRECOMPUTED = "precomputed"
+"""Name of the backbones of a checkpoint that was trained on others' feature files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,19 @@ class CheckpointConfig:
         audio_backbone, video_backbone, text_encoder: names in `model.backbones.registry`.
         window_seconds, hop_seconds, frames_per_second: how clips are cut.
         network, calibration: see their classes.
+        descriptions: whether a class's description is part of its text.
         format_version: raised when an older reader would misread the folder.
     """
 
     audio_backbone: str
     video_backbone: str
     text_encoder: str
-    window_seconds: float
-    hop_seconds: float
-    frames_per_second: float
     network: NetworkConfig
     calibration: Calibration
+    window_seconds: float = WINDOW_SECONDS
+    hop_seconds: float = HOP_SECONDS
+    frames_per_second: float = FRAMES_PER_SECOND
+    descriptions: bool = True
     format_version: int = FORMAT_VERSION
 
 

@@ -54,6 +54,9 @@ class NetworkConfig:
         normalise: whether embeddings are scaled to unit length (the paper leaves them as they are).
         residual_text: whether the text network adds its projection to the text vector itself, which
             keeps the pretrained geometry; needs embedding_dim == text_dim.
+        unit_features: whether features are scaled to unit length first, as published.
+        batch_norm: whether the modality networks normalise over the batch, as the benchmark's
+            re-implementation does; the paper's do not.
     """
 
     audio_dim: int = 1024
@@ -65,6 +68,8 @@ class NetworkConfig:
     dropout: float = 0.5
     normalise: bool = False
     residual_text: bool = False
+    unit_features: bool = False
+    batch_norm: bool = False
 
     def __post_init__(self) -> None:
         for name in ("audio_dim", "video_dim", "text_dim", "hidden_dim", "embedding_dim"):
@@ -84,13 +89,17 @@ class Calibration:
 
     Attributes:
         temperature: distances are divided by it before the softmax.
-        seen_penalty: beta of calibrated stacking, added to seen classes' distances.
+        seen_penalty: beta of calibrated stacking, added to seen classes' distances, where both
+            modalities are present.
+        audio_seen_penalty, video_seen_penalty: the same where one modality is alone.
         unknown_offset, unknown_slope: logistic model of "none of these" on the best similarity.
         audio_weight, video_weight: share of each modality's distance where both are present.
     """
 
     temperature: float = 0.1
     seen_penalty: float = 0.0
+    audio_seen_penalty: float = 0.0
+    video_seen_penalty: float = 0.0
     unknown_offset: float = 4.0
     unknown_slope: float = 10.0
     audio_weight: float = 0.5

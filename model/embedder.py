@@ -286,6 +286,8 @@ class Embedder(BackboneEmbedder):
 
         Returns (len(classes), D) float32, unit length.
         """
+        if not self._checkpoint.config.descriptions:
+            classes = [ClassText(c.name, c.synonyms) for c in classes]
         return self._project_text(class_text_vectors(self._text, classes))
 
     def _embed_audio(self, features: Tensor) -> Tensor:

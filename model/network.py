@@ -11,19 +11,31 @@ from model.config import NetworkConfig
 
 
 class ModalityNetwork(nn.Module):
-    """Features of one modality -> shared space: Linear, dropout, ReLU, Linear."""
+    """Features of one modality -> shared space: Linear, dropout, ReLU, Linear.
+
+    With `batch_norm` each Linear is followed by a normalisation over the batch.
+    """
 
     def __init__(self, in_dim: int, config: NetworkConfig) -> None:
         super().__init__()
+        self.unit_features = config.unit_features
         self.hidden = nn.Linear(in_dim, config.hidden_dim)
+        self.hidden_norm = _batch_norm(config.hidden_dim, config)
         self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Linear(config.hidden_dim, config.embedding_dim)
+        self.out_norm = _batch_norm(config.embedding_dim, config)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, in_dim) to (B, E)."""
-        x = self.hidden(features)  # (B, hidden)
+        if self.unit_features:
+            features = F.normalize(features, dim=-1)
+        x = self.hidden_norm(self.hidden(features))  # (B, hidden)
         x = F.relu(self.dropout(x))  # (B, hidden)
-        return self.out(x)  # type: ignore[no-any-return]  # (B, E)
+        return self.out_norm(self.out(x))  # type: ignore[no-any-return]  # (B, E)
+
+
+def _batch_norm(width: int, config: NetworkConfig) -> nn.Module:
+    return nn.BatchNorm1d(width) if config.batch_norm else nn.Identity()
 
 
 class TextNetwork(nn.Module):
@@ -74,19 +86,20 @@ class AVGZSLNet(nn.Module):
 
     def embed_audio(self, features: Tensor) -> Tensor:
         """Map audio features (B, Da) to embeddings (B, E)."""
-        return self._scaled(self.audio(features))
+        return self.scaled(self.audio(features))
 
     def embed_video(self, features: Tensor) -> Tensor:
         """Map video features (B, Dv) to embeddings (B, E)."""
-        return self._scaled(self.video(features))
+        return self.scaled(self.video(features))
 
     def embed_text(self, text: Tensor) -> Tensor:
         """Map label text vectors (C, Dt) to embeddings (C, E)."""
-        return self._scaled(self.text(text))
+        return self.scaled(self.text(text))
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Reconstruct text vectors (B, Dt) from embeddings (B, E) of any modality."""
         return self.decoder(embedding)  # type: ignore[no-any-return]
 
-    def _scaled(self, embedding: Tensor) -> Tensor:
+    def scaled(self, embedding: Tensor) -> Tensor:
+        """Give a raw embedding (B, E) unit length where the configuration says so."""
         return F.normalize(embedding, dim=-1) if self.config.normalise else embedding

@@ -4,7 +4,7 @@ Pure NumPy, so that the numbers can be checked by hand. All embeddings are of un
 similarity s is a cosine and the paper's Euclidean distance is d = sqrt(2 - 2 s).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,14 @@ def unknown_probability(best_similarity: float, calibration: Calibration) -> flo
     return float(1.0 / (1.0 + np.exp(-logit)))
 
 
+def seen_penalty(modalities: Collection[Modality], calibration: Calibration) -> float:
+    """Beta of calibrated stacking for a sample with these modalities."""
+    if len(modalities) > 1:
+        return calibration.seen_penalty
+    (alone,) = modalities
+    return calibration.audio_seen_penalty if alone == "audio" else calibration.video_seen_penalty
+
+
 def rank_labels(
     similarity: Mapping[Modality, NDArray[np.floating]],
     seen: NDArray[np.bool_],
@@ -75,7 +83,7 @@ def rank_labels(
 
     Args:
         similarity: for each modality used, (C,) cosines between its embedding and the labels'.
-        seen: (C,) bool; `seen_penalty` (beta of calibrated stacking) is added to their distances.
+        seen: (C,) bool; beta of calibrated stacking is added to their distances.
         calibration: fitted on validation data, stored in the checkpoint.
 
     Raises:
@@ -83,7 +91,8 @@ def rank_labels(
     """
     if not similarity or seen.size == 0:
         raise ValueError("rank_labels needs at least one modality and one candidate label")
-    penalty = calibration.seen_penalty * seen
+    penalty = seen_penalty(similarity, calibration) * seen
+    alone = {m: seen_penalty([m], calibration) * seen for m in similarity}
     distances = {m: distance_from_similarity(s) for m, s in similarity.items()}
     fused = fuse_distances(distances, calibration)
     best = float(similarity_from_distance(fused).max())
@@ -92,7 +101,7 @@ def rank_labels(
         score=similarity_from_distance(stacked),
         probability=softmax(-stacked / calibration.temperature),
         by_modality={
-            m: softmax(-(d + penalty) / calibration.temperature) for m, d in distances.items()
+            m: softmax(-(d + alone[m]) / calibration.temperature) for m, d in distances.items()
         },
         unknown_probability=unknown_probability(best, calibration),
     )

@@ -8,7 +8,7 @@ is both teachers' names; each modality learns from its teacher's soft labels and
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,15 @@ from tqdm import tqdm
 from model import losses
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_text_encoder
+from model.calibration import fit_probabilities
 from model.checkpoint import CheckpointConfig, save_checkpoint
-from model.config import NetworkConfig
-from model.distillation.calibration import fit_calibration
+from model.config import Calibration, NetworkConfig
 from model.distillation.tables import Table, load_or_build_tables
 from model.embedder import class_text_vectors
 from model.embedding import ClassText
 from model.media.types import Modality
 from model.network import AVGZSLNet
-
-WINDOW_SECONDS = 4.0
-HOP_SECONDS = 2.0
-FRAMES_PER_SECOND = 2.0
+from model.scoring import distance_from_similarity
 
 # --- text ----------------------------------------------------------------------------------------
 
@@ -207,6 +204,27 @@ def zero_shot_accuracy(
     return float(right[:, 0].mean()), float(right.any(axis=1).mean())
 
 
+def fit_calibration(
+    embeddings: Mapping[str, NDArray[np.float32]],
+    labels: NDArray[np.float32],
+    tables: Mapping[str, Table],
+) -> Calibration:
+    """Fit probabilities on the held-out, truly labelled rows of both modalities.
+
+    Args:
+        embeddings: modality -> (N, E), unit length.
+        labels: (C, E), unit length.
+        tables: modality -> targets of the same N rows.
+    """
+    distances, right = [], []
+    for name, table in tables.items():
+        rows = table.held_out & table.labelled
+        similarity = embeddings[name][rows] @ labels[table.columns].T
+        distances.append(distance_from_similarity(similarity))
+        right.append(table.targets[rows] > 0)
+    return fit_probabilities(Calibration(), distances, right)
+
+
 # --- command line --------------------------------------------------------------------------------
 
 
@@ -258,9 +276,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         audio_backbone="compact-audio",
         video_backbone="compact-video",
         text_encoder=DEFAULT_TEXT_ENCODER,
-        window_seconds=WINDOW_SECONDS,
-        hop_seconds=HOP_SECONDS,
-        frames_per_second=FRAMES_PER_SECOND,
         network=network_config,
         calibration=calibration,
     )

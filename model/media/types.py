@@ -12,6 +12,11 @@ Modality = Literal["audio", "video"]
 ModalityChoice = Literal["auto", "audio", "video"]
 """What a caller asks for: `auto` takes whatever the file has."""
 
+# How clips are cut unless a checkpoint says otherwise: training and serving must cut alike.
+WINDOW_SECONDS = 4.0
+HOP_SECONDS = 2.0
+FRAMES_PER_SECOND = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeSpec:

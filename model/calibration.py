@@ -1,14 +1,13 @@
 """Fit the constants of `model.scoring` on held-out samples with true labels."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Calibration
-from model.distillation.tables import Table
-from model.scoring import distance_from_similarity, similarity_from_distance
+from model.scoring import similarity_from_distance
 
 CANDIDATES = 10
 """Size of the random candidate lists on which "none of these" is fitted."""
@@ -16,32 +15,22 @@ CANDIDATES = 10
 Floats = NDArray[np.float64]
 
 
-def fit_calibration(
-    embeddings: Mapping[str, NDArray[np.float32]],
-    labels: NDArray[np.float32],
-    tables: Mapping[str, Table],
+def fit_probabilities(
+    calibration: Calibration, distances: Sequence[Floats], right: Sequence[NDArray[np.bool_]]
 ) -> Calibration:
-    """Fit temperature and "none of these" on the held-out, truly labelled rows of both modalities.
+    """Return the calibration with temperature and "none of these" fitted.
 
     Args:
-        embeddings: modality -> (N, E), unit length.
-        labels: (C, E), unit length.
-        tables: modality -> targets of the same N rows.
+        calibration: what stays as it is.
+        distances: for each modality, (N, C) of held-out samples to their candidates.
+        right: for each modality, (N, C) which candidates are right; at least one a row.
     """
-    distances, right = [], []
-    for name, table in tables.items():
-        rows = table.held_out & table.labelled
-        similarity = embeddings[name][rows] @ labels[table.columns].T
-        distances.append(distance_from_similarity(similarity))
-        right.append(table.targets[rows] > 0)
     temperature = fit_temperature(distances, right)
     offset, slope = fit_unknown(distances, right)
-    return replace(
-        Calibration(), temperature=temperature, unknown_offset=offset, unknown_slope=slope
-    )
+    return replace(calibration, temperature=temperature, unknown_offset=offset, unknown_slope=slope)
 
 
-def fit_temperature(distances: list[Floats], right: list[NDArray[np.bool_]]) -> float:
+def fit_temperature(distances: Sequence[Floats], right: Sequence[NDArray[np.bool_]]) -> float:
     """Temperature with the least negative log-likelihood of any right label.
 
     Every modality counts alike, however many samples it has.
@@ -51,7 +40,7 @@ def fit_temperature(distances: list[Floats], right: list[NDArray[np.bool_]]) -> 
 
 
 def _negative_log_likelihood(
-    distances: list[Floats], right: list[NDArray[np.bool_]], temperature: float
+    distances: Sequence[Floats], right: Sequence[NDArray[np.bool_]], temperature: float
 ) -> float:
     means = []
     for distance, is_right in zip(distances, right, strict=True):
@@ -62,7 +51,9 @@ def _negative_log_likelihood(
     return float(np.mean(means))
 
 
-def fit_unknown(distances: list[Floats], right: list[NDArray[np.bool_]]) -> tuple[float, float]:
+def fit_unknown(
+    distances: Sequence[Floats], right: Sequence[NDArray[np.bool_]]
+) -> tuple[float, float]:
     """Offset and slope of P(unknown) = logistic(offset - slope * best similarity).
 
     Each sample is shown two random candidate lists, one with a right label and one without.
@@ -71,10 +62,13 @@ def fit_unknown(distances: list[Floats], right: list[NDArray[np.bool_]]) -> tupl
     best, unknown = [], []
     for distance, is_right in zip(distances, right, strict=True):
         for row_distance, row_right in zip(distance, is_right, strict=True):
-            wrong = rng.choice(np.flatnonzero(~row_right), CANDIDATES, replace=False)
+            wrong_ones = np.flatnonzero(~row_right)
+            wrong = rng.choice(wrong_ones, min(CANDIDATES, len(wrong_ones)), replace=False)
             nearest_right = row_distance[row_right].min()
             nearest_wrong = row_distance[wrong]
-            best += [min(nearest_right, nearest_wrong[1:].min()), nearest_wrong.min()]
+            if not len(wrong):
+                continue
+            best += [min(nearest_right, *nearest_wrong[1:]), nearest_wrong.min()]
             unknown += [False, True]
     return fit_logistic(similarity_from_distance(np.array(best)), np.array(unknown))
 
