@@ -16,7 +16,13 @@ from typing import get_args
 
 from rich.console import Console
 
-from model.checkpoint import BUNDLED, Checkpoint, checkpoint_folder, load_checkpoint
+from model.checkpoint import (
+    BUNDLED,
+    PRECOMPUTED,
+    Checkpoint,
+    checkpoint_folder,
+    load_checkpoint,
+)
 from model.errors import ConfigError, ModelError
 from model.evaluation import (
     EmbeddedSamples,
@@ -102,12 +108,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         checkpoint = load_checkpoint(checkpoint_folder(options.checkpoint))
+        config = checkpoint.config
         features = read_features(
             options.features,
             alignment=options.alignment,
             dataset=options.dataset,
             features_name=options.features_name,
             split=options.split,
+            seed=options.seed,
+            audio_backbone=_backbone(config.audio_backbone),
+            video_backbone=_backbone(config.video_backbone),
         )
         evaluation = evaluate_checkpoint(checkpoint, features, options.stage)
         print_report(evaluation.report, console)
@@ -121,6 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _backbone(trained_on: str) -> str | None:
+    """Name of the backbone for clips; None, the bundled one, where the checkpoint tells none."""
+    return None if trained_on == PRECOMPUTED else trained_on
 
 
 def add_layout_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +166,12 @@ def _parser() -> argparse.ArgumentParser:
         "--stage",
         choices=get_args(Phase),
         help="which stages; by default the test stages where PATH has them, else validation",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the split by chance of a folder of clips: the one that was trained with",
     )
     add_layout_arguments(parser)
     return parser

@@ -13,7 +13,7 @@ from model import evaluate
 from model.checkpoint import Checkpoint
 from model.embedding import ClassText
 from model.evaluation import EmbeddedSamples, LabelEmbeddings, candidate_classes
-from model.features import FeatureSet, write_npz
+from model.features import FeatureSet, read_features, write_npz
 from tests.model.conftest import LetterEncoder
 
 VALIDATION = ("stage_1_val_seen", "stage_1_val_unseen")
@@ -159,6 +159,24 @@ def test_a_folder_without_a_checkpoint_and_a_missing_file_are_errors_in_words(
     assert "checkpoint.json is missing" in capsys.readouterr().err
     assert evaluate.main([str(checkpoint_dir), "--features", str(tmp_path / "no.npz")]) == 1
     assert "no.npz is missing" in capsys.readouterr().err
+
+
+def test_clips_go_through_the_backbones_that_the_checkpoint_was_trained_on(
+    checkpoint_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def read(path: Path, **options: Any) -> FeatureSet:
+        asked.update(options)
+        return read_features(path)
+
+    monkeypatch.setattr(evaluate, "read_features", read)
+    features = write_features(tmp_path / "f.npz", TEST)
+
+    run(checkpoint_dir, features, tmp_path / "out.json", "--seed", "7")
+
+    assert (asked["audio_backbone"], asked["video_backbone"]) == ("loudness", "colour")
+    assert asked["seed"] == 7
 
 
 def test_plots_are_written_where_asked_for(
