@@ -1,7 +1,7 @@
 """The benchmark's .h5 files: the samples of one class in one stage and one modality."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,5 +98,7 @@ def _require_datasets(path: Path, file: Any, *names: str) -> None:
         )
 
 
-def _decode(urls: Sequence[bytes | str]) -> list[str]:
-    return [u.decode("utf-8", "replace") if isinstance(u, bytes) else str(u) for u in urls]
+def _decode(urls: Any) -> list[str]:
+    # At once: to iterate over a dataset reads the file for every element.
+    values = np.asarray(urls).tolist()
+    return [u.decode("utf-8", "replace") if isinstance(u, bytes) else str(u) for u in values]
