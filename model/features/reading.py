@@ -80,6 +80,12 @@ def _find_dataset(folder: Path, name: str | None) -> Path | None:
     """The dataset that a folder is or holds; None where it is a folder of clips."""
     if is_avca_dataset(folder):
         return folder
+    halves = [part for part in ("class-split", "features") if (folder / part).is_dir()]
+    if halves:
+        raise FeatureSetError(
+            f"{folder} has {halves[0]} only; a dataset in the AVCA-GZSL layout has class-split and "
+            "features side by side"
+        )
     found = {path.name: path for path in sorted(folder.iterdir()) if is_avca_dataset(path)}
     if name in found:
         return found[name]

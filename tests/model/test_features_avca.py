@@ -264,6 +264,13 @@ def test_a_folder_of_datasets_asks_which_one(dataset: Path) -> None:
     assert read_features(dataset.parent, dataset="Kitchen").name == "Kitchen/main_features"
 
 
+def test_half_a_dataset_is_not_taken_for_clips(dataset: Path) -> None:
+    (dataset / "class-split").rename(dataset / "elsewhere")
+
+    with pytest.raises(FeatureSetError, match="has features only; a dataset in the AVCA-GZSL"):
+        read_features(dataset)
+
+
 def test_among_several_features_and_splits_those_that_belong_together_are_read(
     dataset: Path,
 ) -> None:
