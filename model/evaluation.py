@@ -153,14 +153,16 @@ def stage_notes(rows: FeatureSet, candidates: Candidates) -> tuple[str, ...]:
     """Sentences on rows whose stage and the checkpoint disagree about what was seen."""
     trained = candidates.seen[candidates.of_features[rows.labels]]
     notes = []
-    for kind, unexpected in (("seen", ~trained), ("unseen", trained)):
-        in_stage = np.char.endswith(rows.stages.astype(str), f"_{kind}")
+    for kind, unexpected, consequence in (
+        ("seen", ~trained, "not trained on; they count as unseen."),
+        ("unseen", trained, "trained on, perhaps on these very samples; they count as seen."),
+    ):
+        in_stage = np.char.endswith(rows.stages, f"_{kind}")
         count = np.count_nonzero(in_stage & unexpected)
         if count:
             notes.append(
                 f"{count} of {np.count_nonzero(in_stage)} samples of a stage called {kind} are of "
-                f"classes that the model was {'not ' if kind == 'seen' else ''}trained on; they "
-                "count by what the model was trained on."
+                f"classes that the model was {consequence}"
             )
     return tuple(notes)
 

@@ -574,10 +574,12 @@ def test_stages_that_disagree_with_the_training_are_noted() -> None:
 
     notes = stage_notes(rows, candidate_classes(trained, rows))
 
-    assert [n[:60] for n in notes] == [
-        "1 of 2 samples of a stage called seen are of classes that th",
-        "1 of 1 samples of a stage called unseen are of classes that ",
-    ]
+    assert notes == (
+        "1 of 2 samples of a stage called seen are of classes that the model was not trained on; "
+        "they count as unseen.",
+        "1 of 1 samples of a stage called unseen are of classes that the model was trained on, "
+        "perhaps on these very samples; they count as seen.",
+    )
     assert stage_notes(rows.take(np.array([0])), candidate_classes(trained, rows)) == ()
 
 
