@@ -55,8 +55,14 @@ class NetworkConfig:
         residual_text: whether the text network adds its projection to the text vector itself, which
             keeps the pretrained geometry; needs embedding_dim == text_dim.
         unit_features: whether features are scaled to unit length first, as published.
-        batch_norm: whether the modality networks normalise over the batch, as the benchmark's
-            re-implementation does; the paper's do not.
+
+    What AVCA-GZSL's re-implementation adds, and the paper does not have:
+
+    Attributes:
+        batch_norm: whether hidden layers are normalised over the batch.
+        text_hidden_dim: width of a hidden layer in the text network; 0 for none.
+        decoder_dropout: probability, in the decoder.
+        unit_decoder: whether decoded text vectors are scaled to unit length.
     """
 
     audio_dim: int = 1024
@@ -70,16 +76,27 @@ class NetworkConfig:
     residual_text: bool = False
     unit_features: bool = False
     batch_norm: bool = False
+    text_hidden_dim: int = 0
+    decoder_dropout: float = 0.0
+    unit_decoder: bool = False
 
     def __post_init__(self) -> None:
         for name in ("audio_dim", "video_dim", "text_dim", "hidden_dim", "embedding_dim"):
             _require(
                 getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive"
             )
-        _require(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in [0, 1)")
+        for name in ("dropout", "decoder_dropout"):
+            _require(
+                0 <= getattr(self, name) < 1,
+                f"{name} is {getattr(self, name)}; it must lie in [0, 1)",
+            )
         _require(
             not self.residual_text or self.embedding_dim == self.text_dim,
             f"residual_text needs embedding_dim {self.embedding_dim} == text_dim {self.text_dim}",
+        )
+        _require(
+            self.text_hidden_dim == 0 or not self.residual_text,
+            f"residual_text needs a linear text network; text_hidden_dim is {self.text_hidden_dim}",
         )
 
 

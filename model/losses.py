@@ -28,19 +28,26 @@ def euclidean_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def composite_triplet_loss(
-    text_p: Tensor, text_q: Tensor, modality_p: Tensor, modality_q: Tensor, margin: float = 1.0
+    text_p: Tensor,
+    text_q: Tensor,
+    modality_p: Tensor,
+    modality_q: Tensor,
+    margin: float = 1.0,
+    *,
+    mirrored: bool = True,
 ) -> Tensor:
     """Composite triplet loss of one modality m, all (B, E) -> scalar.
 
     T(t_p, m_p, m_q) + T(t_q, m_q, m_p) + T(m_p, t_p, t_q) + T(m_q, t_q, t_p): labels pull their
-    samples and samples pull their labels.
+    samples and samples pull their labels. Without `mirrored` the second and the fourth, which are
+    the others with p and q exchanged, are left out, as in AVCA-GZSL's re-implementation.
     """
-    return (
-        triplet_loss(text_p, modality_p, modality_q, margin)
-        + triplet_loss(text_q, modality_q, modality_p, margin)
-        + triplet_loss(modality_p, text_p, text_q, margin)
-        + triplet_loss(modality_q, text_q, text_p, margin)
-    )
+    loss = triplet_loss(text_p, modality_p, modality_q, margin)
+    loss = loss + triplet_loss(modality_p, text_p, text_q, margin)
+    if mirrored:
+        loss = loss + triplet_loss(text_q, modality_q, modality_p, margin)
+        loss = loss + triplet_loss(modality_q, text_q, text_p, margin)
+    return loss
 
 
 def reconstruction_loss(decoded: Tensor, text_vector: Tensor) -> Tensor:
@@ -48,6 +55,13 @@ def reconstruction_loss(decoded: Tensor, text_vector: Tensor) -> Tensor:
     if decoded.shape[0] == 0:
         return decoded.new_zeros(())
     return F.mse_loss(decoded, text_vector)
+
+
+def reconstruction_distance(decoded: Tensor, text_vector: Tensor) -> Tensor:
+    """Mean |D(x_p) - w_p|, (B, Dt) -> scalar: AVCA-GZSL's in place of the squared error."""
+    if decoded.shape[0] == 0:
+        return decoded.new_zeros(())
+    return euclidean_distance(decoded, text_vector).mean()
 
 
 def decoder_triplet_loss(

@@ -13,17 +13,16 @@ from model.config import NetworkConfig
 class ModalityNetwork(nn.Module):
     """Features of one modality -> shared space: Linear, dropout, ReLU, Linear.
 
-    With `batch_norm` each Linear is followed by a normalisation over the batch.
+    With `batch_norm` the hidden layer is normalised over the batch before dropout.
     """
 
     def __init__(self, in_dim: int, config: NetworkConfig) -> None:
         super().__init__()
         self.unit_features = config.unit_features
         self.hidden = nn.Linear(in_dim, config.hidden_dim)
-        self.hidden_norm = _batch_norm(config.hidden_dim, config)
+        self.hidden_norm = _hidden_norm(config.hidden_dim, config)
         self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Linear(config.hidden_dim, config.embedding_dim)
-        self.out_norm = _batch_norm(config.embedding_dim, config)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, in_dim) to (B, E)."""
@@ -31,11 +30,23 @@ class ModalityNetwork(nn.Module):
             features = F.normalize(features, dim=-1)
         x = self.hidden_norm(self.hidden(features))  # (B, hidden)
         x = F.relu(self.dropout(x))  # (B, hidden)
-        return self.out_norm(self.out(x))  # type: ignore[no-any-return]  # (B, E)
+        return self.out(x)  # type: ignore[no-any-return]  # (B, E)
 
 
-def _batch_norm(width: int, config: NetworkConfig) -> nn.Module:
-    return nn.BatchNorm1d(width) if config.batch_norm else nn.Identity()
+class BatchNorm(nn.BatchNorm1d):
+    """Normalisation over the batch; by the running statistics where a batch has no spread."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, D), also for B < 2: few samples of a batch may have a modality."""
+        if len(x) >= 2:
+            return super().forward(x)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def _hidden_norm(width: int, config: NetworkConfig) -> nn.Module:
+    return BatchNorm(width) if config.batch_norm else nn.Identity()
 
 
 class TextNetwork(nn.Module):
@@ -43,19 +54,28 @@ class TextNetwork(nn.Module):
 
     With `residual_text` the projection is added to the text vector itself and starts at zero, so
     that training begins from the pretrained geometry and names never trained keep their neighbours.
+    With `text_hidden_dim` a hidden layer comes first, as in the modality networks.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.residual = config.residual_text
-        self.projection = nn.Linear(config.text_dim, config.embedding_dim)
+        self.hidden: nn.Module = nn.Identity()
+        if config.text_hidden_dim:
+            self.hidden = nn.Sequential(
+                nn.Linear(config.text_dim, config.text_hidden_dim),
+                _hidden_norm(config.text_hidden_dim, config),
+                nn.Dropout(config.dropout),
+                nn.ReLU(),
+            )
+        self.projection = nn.Linear(config.text_hidden_dim or config.text_dim, config.embedding_dim)
         if self.residual:
             nn.init.zeros_(self.projection.weight)
             nn.init.zeros_(self.projection.bias)
 
     def forward(self, text: Tensor) -> Tensor:
         """Map (C, Dt) to (C, E)."""
-        projected: Tensor = self.projection(text)  # (C, E)
+        projected: Tensor = self.projection(self.hidden(text))  # (C, E)
         return text + projected if self.residual else projected
 
 
@@ -64,13 +84,18 @@ class CrossModalDecoder(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        self.unit = config.unit_decoder
         self.hidden = nn.Linear(config.embedding_dim, config.decoder_dim)
+        self.hidden_norm = _hidden_norm(config.decoder_dim, config)
+        self.dropout = nn.Dropout(config.decoder_dropout)
         self.out = nn.Linear(config.decoder_dim, config.text_dim)
 
     def forward(self, embedding: Tensor) -> Tensor:
         """Map (B, E) to (B, Dt)."""
-        x = F.relu(self.hidden(embedding))  # (B, decoder)
-        return self.out(x)  # type: ignore[no-any-return]  # (B, Dt)
+        x = self.hidden_norm(self.hidden(embedding))  # (B, decoder)
+        x = F.relu(self.dropout(x))  # (B, decoder)
+        decoded: Tensor = self.out(x)  # (B, Dt)
+        return F.normalize(decoded, dim=-1) if self.unit else decoded
 
 
 class AVGZSLNet(nn.Module):

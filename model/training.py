@@ -129,9 +129,9 @@ def label_targets(text: Tensor, neighbours: float) -> Tensor:
 
 
 def batches(data: TrainingData, recipe: Recipe, generator: torch.Generator) -> Iterator[Batch]:
-    """One epoch in random order; the last batch may be smaller."""
+    """One epoch: all rows in random order, the last batch smaller; or balanced draws."""
     targets = label_targets(data.text, recipe.neighbours)
-    order = torch.randperm(len(data), generator=generator).to(data.labels.device)
+    order = _draw_rows(data, recipe, generator).to(data.labels.device)
     for rows in torch.split(order, recipe.batch_size):
         batch = Batch(
             data.audio[rows],
@@ -146,6 +146,15 @@ def batches(data: TrainingData, recipe: Recipe, generator: torch.Generator) -> I
         if recipe.mixup:
             batch = mix_up(batch, recipe.mixup, generator)
         yield batch
+
+
+def _draw_rows(data: TrainingData, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    if not recipe.balanced_batches:
+        return torch.randperm(len(data), generator=generator)
+    labels = data.labels.cpu()
+    weights = 1.0 / torch.bincount(labels)[labels]
+    size = recipe.balanced_batches * recipe.batch_size
+    return torch.multinomial(weights, size, replacement=True, generator=generator)
 
 
 def drop_modalities(batch: Batch, probability: float, generator: torch.Generator) -> Batch:
@@ -217,7 +226,7 @@ def loss_terms(network: AVGZSLNet, batch: Batch, text: Tensor, recipe: Recipe) -
     if recipe.decoder:
         used = torch.unique(batch.labels)
         decoded = network.decode(labels[used])
-        terms["text_decoder"] = recipe.decoder * losses.reconstruction_loss(decoded, text[used])
+        terms["text_decoder"] = recipe.decoder * _reconstruction(decoded, text[used], recipe)
     if recipe.kl:
         both = batch.has_audio & batch.has_video
         terms["kl"] = recipe.kl * losses.kl_term(raw["audio"][both], raw["video"][both])
@@ -262,17 +271,28 @@ def _pair_terms(
     terms: dict[str, Tensor] = {}
     if recipe.triplet:
         terms["triplet"] = recipe.triplet * losses.composite_triplet_loss(
-            labels[label_p], labels[label_q], embedding[p], embedding[q], recipe.margin
+            labels[label_p],
+            labels[label_q],
+            embedding[p],
+            embedding[q],
+            recipe.margin,
+            mirrored=recipe.mirrored_triplets,
         )
     if recipe.decoder:
         decoded_p, decoded_q = network.decode(embedding[p]), network.decode(embedding[q])
         terms["decoder"] = recipe.decoder * (
-            losses.reconstruction_loss(decoded_p, text[label_p])
+            _reconstruction(decoded_p, text[label_p], recipe)
             + losses.decoder_triplet_loss(
                 network.decode(labels[label_p]), decoded_p, decoded_q, recipe.margin
             )
         )
     return terms
+
+
+def _reconstruction(decoded: Tensor, text_vector: Tensor, recipe: Recipe) -> Tensor:
+    if recipe.squared_reconstruction:
+        return losses.reconstruction_loss(decoded, text_vector)
+    return losses.reconstruction_distance(decoded, text_vector)
 
 
 # --- the loop ------------------------------------------------------------------------------------
@@ -303,7 +323,7 @@ class Trainer:
         self.epoch = 0
         self._generator = torch.Generator().manual_seed(seed)
         self._optimiser = _optimiser(self.network, recipe)
-        steps = -(-len(data) // recipe.batch_size)
+        steps = recipe.balanced_batches or -(-len(data) // recipe.batch_size)
         self._schedule = _schedule(self._optimiser, recipe, steps)
 
     def train_epoch(self) -> dict[str, float]:

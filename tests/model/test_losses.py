@@ -52,6 +52,26 @@ def test_composite_triplet_loss_is_the_four_triplets_of_the_paper(rows: list[Ten
     assert loss.item() == pytest.approx(expected)
 
 
+def test_composite_triplet_loss_without_its_mirror_image_is_that_of_avca(
+    rows: list[Tensor],
+) -> None:
+    text_p, text_q, modality_p, modality_q = rows
+    expected = naive_triplet(text_p, modality_p, modality_q, 1.0) + naive_triplet(
+        modality_p, text_p, text_q, 1.0
+    )
+
+    loss = losses.composite_triplet_loss(text_p, text_q, modality_p, modality_q, mirrored=False)
+
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_reconstruction_distance_is_the_mean_distance(rows: list[Tensor]) -> None:
+    pairs = zip(rows[0].tolist(), rows[1].tolist(), strict=True)
+    expected = sum(math.dist(a, b) for a, b in pairs) / len(rows[0])
+
+    assert losses.reconstruction_distance(rows[0], rows[1]).item() == pytest.approx(expected)
+
+
 def test_reconstruction_loss_is_the_mean_square(rows: list[Tensor]) -> None:
     flat = zip(rows[0].flatten().tolist(), rows[1].flatten().tolist(), strict=True)
     expected = sum((a - b) ** 2 for a, b in flat) / rows[0].numel()
@@ -117,6 +137,7 @@ def test_terms_of_an_absent_modality_are_a_constant_zero() -> None:
         losses.triplet_loss(nothing, nothing, nothing),
         losses.composite_triplet_loss(nothing, nothing, nothing, nothing),
         losses.reconstruction_loss(nothing, nothing),
+        losses.reconstruction_distance(nothing, nothing),
         losses.decoder_triplet_loss(nothing, nothing, nothing),
         losses.kl_term(nothing, nothing),
         losses.cosine_loss(nothing, nothing),

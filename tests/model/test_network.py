@@ -1,11 +1,14 @@
 """AVGZSLNet: published sizes, what each branch touches, and what its options promise."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from model.config import NetworkConfig
 from model.errors import ConfigError
 from model.network import AVGZSLNet
+from model.recipes import RECIPES
 
 SMALL = NetworkConfig(
     audio_dim=6, video_dim=8, text_dim=5, hidden_dim=7, embedding_dim=5, decoder_dim=9, dropout=0.0
@@ -78,12 +81,55 @@ def test_a_residual_text_network_starts_from_the_pretrained_geometry() -> None:
     torch.testing.assert_close(AVGZSLNet(config).embed_text(text), text)
 
 
+def test_the_avca_recipe_has_the_shapes_of_its_repository() -> None:
+    network = AVGZSLNet(RECIPES["avca"].network(audio_dim=128, video_dim=4096, text_dim=300))
+    shapes = {n: tuple(p.shape) for n, p in network.named_parameters() if n.endswith("weight")}
+
+    assert shapes == {
+        "audio.hidden.weight": (1024, 128),
+        "audio.hidden_norm.weight": (1024,),
+        "audio.out.weight": (64, 1024),
+        "video.hidden.weight": (1024, 4096),
+        "video.hidden_norm.weight": (1024,),
+        "video.out.weight": (64, 1024),
+        "text.hidden.0.weight": (300, 300),
+        "text.hidden.1.weight": (300,),
+        "text.projection.weight": (64, 300),
+        "decoder.hidden.weight": (64, 64),
+        "decoder.hidden_norm.weight": (64,),
+        "decoder.out.weight": (300, 64),
+    }
+
+
+def test_a_unit_decoder_gives_vectors_of_unit_length() -> None:
+    network = AVGZSLNet(replace(SMALL, unit_decoder=True))
+
+    assert network.decode(torch.randn(9, 5)).norm(dim=1).tolist() == pytest.approx([1.0] * 9)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_batch_too_small_for_statistics_is_normalised_by_the_past_ones(rows: int) -> None:
+    network = AVGZSLNet(replace(SMALL, batch_norm=True)).train()
+    network.embed_audio(torch.randn(50, 6))  # something to have statistics of
+    features = torch.randn(rows, 6)
+    in_training = network.embed_audio(features)
+    by_the_past = network.eval().embed_audio(features)
+
+    assert in_training.shape == (rows, 5)
+    assert torch.equal(in_training, by_the_past) == (rows < 2)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"embedding_dim": 0}, "embedding_dim is 0; it must be positive"),
         ({"dropout": 1.0}, r"dropout is 1.0; it must lie in \[0, 1\)"),
         ({"residual_text": True}, "residual_text needs embedding_dim 64 == text_dim 300"),
+        ({"decoder_dropout": -0.5}, "decoder_dropout is -0.5"),
+        (
+            {"residual_text": True, "embedding_dim": 300, "text_hidden_dim": 8},
+            "residual_text needs a linear text network; text_hidden_dim is 8",
+        ),
     ],
 )
 def test_impossible_shapes_are_refused(values: dict[str, float], message: str) -> None:
