@@ -72,6 +72,9 @@ class Recipe:
         stages: (progress, thumbnails' side, sharp pictures' side, frozen): from this share of the
             budget on, pictures have these sides and the stem and so many blocks rest. The first
             layers cost half of a step, and have least to learn.
+        start_share: of the weights of the start in what is exported, the rest being the averaged
+            ones: the straight line between both keeps what only the start knew and is as good on
+            what was learned (WiSE-FT, Wortsman et al. 2022).
         seed: of every draw.
     """
 
@@ -89,6 +92,7 @@ class Recipe:
         (0.15, 128, 160, 4),
         (0.9, 160, 160, 4),
     )
+    start_share: float = 0.3
     seed: int = 0
 
     def stage(self, progress: float) -> tuple[int, int, int]:
@@ -315,10 +319,13 @@ class Trainer:
             degraded.append(degrade_frame(cut(pixels, box, side), rng))
         return _to_batch(clean), _to_batch(degraded)
 
+    @torch.no_grad()
     def backbone(self) -> CompactVideo:
-        """The averaged weights as a backbone; they are shared, not copied."""
-        network = self.average.module
-        assert isinstance(network, CompactVideoNetwork)  # for mypy: nn.Module's members are loose
+        """A copy of what is exported: the start's and the averaged weights, mixed."""
+        network = copy.deepcopy(self.reference)
+        averaged = self.average.module.parameters()
+        for weight, average in zip(network.parameters(), averaged, strict=True):
+            weight.lerp_(average, 1 - self.recipe.start_share)
         return CompactVideo(self.config, network)
 
     def save(self, path: Path) -> None:

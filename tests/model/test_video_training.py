@@ -211,6 +211,16 @@ class TestTraining:
         expected = rate * before.detach().square().mean().sqrt()
         assert moved.item() == pytest.approx(expected.item(), rel=1e-2)
 
+    def test_the_export_lies_on_the_line_from_the_start_to_the_average(self):
+        pictures, targets = made_up_pictures()
+        trainer = Trainer(pictures, targets, replace(RECIPE, start_share=0.25), SMALL, start())
+        for _ in zip(range(3), trainer.run(60.0), strict=False):
+            pass
+        average = trainer.average.module.last.weight
+        exported = trainer.backbone().network.last.weight
+        assert not torch.equal(average, start().last.weight)
+        torch.testing.assert_close(exported, 0.25 * start().last.weight + 0.75 * average)
+
     def test_sharp_pictures_are_held_to_the_network_of_the_start(self):
         pictures, targets = made_up_pictures()
         photographs_alone = replace(RECIPE, copies=(0, 1, 0))
