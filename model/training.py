@@ -396,6 +396,7 @@ def _schedule(
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a training state whole: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(dict(state), partial)
     partial.replace(path)

@@ -10,6 +10,7 @@ from model.scoring import (
     distance_from_similarity,
     fuse_distances,
     rank_labels,
+    seen_penalty,
     similarity_from_distance,
 )
 
@@ -66,12 +67,20 @@ def test_calibrated_stacking_moves_seen_classes_back() -> None:
     similarity = {"audio": np.array([0.60, 0.55])}
     seen = np.array([True, False])
 
-    plain = rank_labels(similarity, seen, Calibration(seen_penalty=0.0))
-    stacked = rank_labels(similarity, seen, Calibration(seen_penalty=0.2))
+    plain = rank_labels(similarity, seen, Calibration())
+    stacked = rank_labels(similarity, seen, Calibration(audio_seen_penalty=0.2))
 
     assert plain.score.argmax() == 0
     assert stacked.score.argmax() == 1
     assert stacked.score[1] == pytest.approx(plain.score[1])
+
+
+def test_each_set_of_modalities_has_its_own_beta() -> None:
+    calibration = Calibration(seen_penalty=0.3, audio_seen_penalty=0.1, video_seen_penalty=0.2)
+
+    assert seen_penalty(["audio", "video"], calibration) == 0.3
+    assert seen_penalty(["audio"], calibration) == 0.1
+    assert seen_penalty(["video"], calibration) == 0.2
 
 
 def test_unknown_grows_as_the_best_similarity_falls() -> None:

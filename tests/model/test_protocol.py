@@ -1,0 +1,223 @@
+"""The two stages: what is chosen where, what is never looked at, and what a kill costs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model import protocol
+from model.checkpoint import load_checkpoint
+from model.embedding import ClassText
+from model.errors import FeatureSetError
+from model.evaluate import evaluate_checkpoint
+from model.features import FeatureSet
+from model.projection import GIVEN_VECTORS
+from model.recipes import RECIPES, Recipe
+from model.train import Text, main, recipe_of, train
+
+CLASS_COUNT, TEXT_DIM = 24, 8
+ROWS_A_CLASS = 12
+UNSEEN_IN_STAGE = {"stage_1_val_unseen": (16, 17, 18, 19), "stage_2_test_unseen": (20, 21, 22, 23)}
+SMALL = replace(
+    RECIPES["strong"],
+    hidden_dim=32,
+    decoder_dim=16,
+    batch_size=32,
+    epochs=6,
+    validate_every=3,
+    members=2,
+)
+
+
+def separable(**changes: Any) -> FeatureSet:
+    """Classes whose features are noisy linear images of their text vectors."""
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(CLASS_COUNT, TEXT_DIM)).astype(np.float32)
+    labels = np.repeat(np.arange(CLASS_COUNT), ROWS_A_CLASS)
+    stages = np.full(len(labels), "stage_1_train", dtype="U20")
+    for stage, classes in UNSEEN_IN_STAGE.items():
+        stages[np.isin(labels, classes)] = stage
+    position = np.tile(np.arange(ROWS_A_CLASS), CLASS_COUNT)
+    trained = stages == "stage_1_train"
+    stages[trained & (position >= 8)] = "stage_1_val_seen"
+    stages[trained & (position >= 10)] = "stage_2_test_seen"
+    audio = text[labels] @ rng.normal(size=(TEXT_DIM, 10)) + rng.normal(size=(len(labels), 10)) / 2
+    video = text[labels] @ rng.normal(size=(TEXT_DIM, 14)) + rng.normal(size=(len(labels), 14)) / 2
+    everywhere = np.ones(len(labels), np.bool_)
+    fields: dict[str, Any] = {
+        "name": "separable",
+        "audio": audio.astype(np.float32),
+        "video": video.astype(np.float32),
+        "has_audio": everywhere,
+        "has_video": everywhere,
+        "labels": labels,
+        "stages": stages,
+        "ids": tuple(map(str, range(len(labels)))),
+        "classes": tuple(ClassText(f"class {i}") for i in range(CLASS_COUNT)),
+        "text_vectors": text,
+        "backbones": None,
+    }
+    return FeatureSet(**{**fields, **changes})
+
+
+def run_of(
+    features: FeatureSet,
+    folder: Path,
+    recipe: Recipe = SMALL,
+    report: Callable[[protocol.Progress], None] = lambda progress: None,
+) -> protocol.Run:
+    assert features.text_vectors is not None
+    return protocol.Run(features, features.text_vectors, recipe, 0, "cpu", folder, report)
+
+
+def trained_into(folder: Path, features: FeatureSet, recipe: Recipe = SMALL) -> protocol.Choice:
+    assert features.text_vectors is not None
+    return train(
+        features,
+        recipe,
+        seed=0,
+        out=folder,
+        text=Text(features.text_vectors, GIVEN_VECTORS),
+        device="cpu",
+        report=lambda progress: None,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_learns_classes_that_it_was_never_shown(name: str, tmp_path: Path) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "paper": {"learning_rate": 0.03, "batch_size": 64, "epochs": 40},
+        "avca": {"batch_size": 64, "epochs": 20},
+        "strong": {"hidden_dim": 64, "batch_size": 32, "epochs": 20, "members": 2},
+    }
+    features = separable()
+
+    trained_into(tmp_path, features, replace(RECIPES[name], **changes[name], validate_every=10))
+    report = evaluate_checkpoint(load_checkpoint(tmp_path), features).report
+
+    unseen = len(UNSEEN_IN_STAGE["stage_2_test_unseen"])
+    for evidence in ("both", "audio", "video"):
+        figures = report.figures[evidence]
+        assert figures.zero_shot is not None
+        assert figures.zero_shot > 2 / unseen
+        assert figures.harmonic_mean is not None
+        assert figures.harmonic_mean > 2 / CLASS_COUNT
+
+
+def test_test_stages_are_never_looked_at(tmp_path: Path) -> None:
+    features = separable()
+    test = np.char.startswith(features.stages, "stage_2")
+    spoiled = replace(
+        features, audio=np.where(test[:, None], 1e6, features.audio).astype(np.float32)
+    )
+
+    choices = [trained_into(tmp_path / name, f) for name, f in (("a", features), ("b", spoiled))]
+
+    assert choices[0].calibration == choices[1].calibration
+    assert choices[0].history == choices[1].history
+
+
+def test_stage_1_trains_on_its_own_classes_and_stage_2_on_those_of_validation_too(
+    tmp_path: Path,
+) -> None:
+    trained_into(tmp_path, separable())
+
+    first = [c.name for c in load_checkpoint(tmp_path / "stage-1").classes]
+    second = [c.name for c in load_checkpoint(tmp_path).classes]
+    assert first == [f"class {i}" for i in range(16)]
+    assert second == [f"class {i}" for i in range(20)]
+
+
+def test_the_epoch_with_the_best_validation_is_kept(tmp_path: Path) -> None:
+    choice = protocol.select(run_of(separable(), tmp_path))
+
+    assert set(choice.history) == {3, 6}
+    assert choice.history[choice.epochs] == max(choice.history.values())
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    features = separable()
+    unbroken = protocol.select(run_of(features, tmp_path / "unbroken"))
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress: protocol.Progress) -> None:
+        if progress.member == 2 and progress.epoch == 4:
+            raise Killed
+
+    epochs: list[tuple[int, int]] = []
+    broken = run_of(features, tmp_path / "broken", report=kill)
+    with pytest.raises(Killed):
+        protocol.select(broken)
+    resumed = protocol.select(
+        replace(broken, report=lambda progress: epochs.append((progress.member, progress.epoch)))
+    )
+
+    assert epochs[0] == (2, 4)  # member 1 is done, member 2 was saved after epoch 3
+    for name, weight in unbroken.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], weight), name
+    assert resumed.calibration == unbroken.calibration
+
+
+def test_a_state_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:
+    features = separable()
+    protocol.select(run_of(features, tmp_path))
+    told: list[int] = []
+    other = replace(SMALL, learning_rate=2e-3)
+
+    protocol.select(run_of(features, tmp_path, other, lambda progress: told.append(progress.epoch)))
+
+    assert told[0] == 1
+
+
+def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
+    recipe = replace(SMALL, members=1, learning_rate=0.0, epochs=30, validate_every=1, patience=2)
+    told: list[int] = []
+
+    protocol.select(
+        run_of(separable(), tmp_path, recipe, lambda progress: told.append(progress.epoch))
+    )
+
+    assert told[-1] == 3  # the first validation is the best, two more do not beat it
+
+
+def test_a_set_without_validation_rows_is_refused_before_training(tmp_path: Path) -> None:
+    features = separable()
+    kept = features.take(np.flatnonzero(features.stages != "stage_1_val_unseen"))
+
+    with pytest.raises(FeatureSetError, match="stage_1_val_unseen"):
+        trained_into(tmp_path, kept)
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_samples_of_one_modality_are_trained_on(tmp_path: Path) -> None:
+    features = separable()
+    has_video = np.arange(len(features)) % 2 == 0
+    mixed = replace(features, has_video=has_video, video=features.video * has_video[:, None])
+
+    trained_into(tmp_path, mixed)
+    report = evaluate_checkpoint(load_checkpoint(tmp_path), mixed).report
+
+    figures = report.figures["both"]
+    assert figures.harmonic_mean is not None
+    assert figures.harmonic_mean > 2 / CLASS_COUNT
+
+
+def test_the_command_reports_a_bad_file_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["--features", str(tmp_path / "absent.npz"), "--out", str(tmp_path / "out")])
+
+    assert code == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_recipes_are_changed_by_name() -> None:
+    recipe = recipe_of("paper", ["epochs=3", "milestones=[2]", "optimiser=adam"])
+
+    assert (recipe.epochs, recipe.milestones, recipe.optimiser) == (3, (2,), "adam")
