@@ -1,14 +1,15 @@
 """Samples of the bundled model's training: window features with soft and true labels.
 
-Sound: mixtures and crops of recordings, heard by the audio backbone and by its teacher. Pictures:
-crops of photographs, pooled as the frames of a window are. Held-out rows carry true labels only.
+Sound: mixtures and crops of recordings. The audio backbone itself labels what it hears: its scores
+were taught by two teachers and by true labels, which speak once more here. Pictures: crops of
+photographs, pooled as the frames of a window are. Held-out rows carry true labels only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from model.backbones.compact_audio import CompactAudio
 from model.backbones.compact_video import CompactVideo
 from model.distillation.augmentation import random_crop
 from model.distillation.label_space import ADDED_SOUNDS, LabelSpace, build_label_space
-from model.distillation.mixtures import Mixer
-from model.distillation.mn04 import load_teacher, read_class_names
+from model.distillation.mixtures import Mixer, degrade
+from model.distillation.mn04 import read_class_names
 from model.distillation.mobilenet import CLASS_COUNT, MobileNetTeacher
 from model.distillation.pictures import (
     CALTECH,
@@ -41,7 +42,8 @@ AUDIO_CROPS_PER_CLIP = 4
 VIDEO_VIEWS = {THUMBNAIL: 1, PHOTOGRAPH: 6, CALTECH: 3}
 TRUE_LABEL_SHARE = {THUMBNAIL: 0.7, PHOTOGRAPH: 0.3, CALTECH: 0.6}
 AUDIO_TRUE_LABEL_SHARE = 0.5
-MAX_CROPS = 3
+# Share of pictures that stand for a still, or for a clip of two frames, or three.
+FRAME_SHARES = (0.65, 0.25, 0.1)
 
 # Collections that hold one kind of sound -> the AudioSet class that it is.
 UNIFORM_COLLECTIONS = {"speech_digits": "Speech"}
@@ -74,8 +76,7 @@ class Table:
 
 @torch.inference_mode()
 def audio_table(data: Path, backbone: CompactAudio, space: LabelSpace, cache: Path) -> Table:
-    """Features of mixtures and crops, with the teacher's and the true labels as targets."""
-    teacher = load_teacher(data / "teachers" / "mn04_audioset.pt")
+    """Features of windows as heard, with what is said of them clean and true labels as targets."""
     names = read_class_names(data / "teachers" / "mn04_class_labels.csv")
     clips = [clip for clip in load_clips(data, cache) if clip.samples.size]
     columns = np.unique(np.concatenate([space.audioset, space.added_sounds]))
@@ -85,12 +86,19 @@ def audio_table(data: Path, backbone: CompactAudio, space: LabelSpace, cache: Pa
     total = AUDIO_MIXTURES + sum(_crops(clip) for clip in clips)
     with tqdm(total=total, desc="sounds", mininterval=5) as bar:
         for batch in batched(windows, BATCH_SIZE):
-            waveforms = torch.from_numpy(np.stack([backbone.prepare(w) for w, _ in batch]))
-            features.append(backbone.features(waveforms).numpy())
-            probability = teacher(teacher.mel(waveforms))[1].sigmoid().numpy()
+            heard = torch.from_numpy(np.stack([backbone.prepare(w.heard) for w in batch]))
+            clean = torch.from_numpy(np.stack([backbone.prepare(w.clean) for w in batch]))
+            features.append(backbone.features(heard).numpy())
+            probability = backbone.scores(clean).sigmoid().numpy()
             soft = np.zeros((len(batch), len(columns)), np.float32)
-            soft[:, audioset_places] = probability / probability.sum(axis=1, keepdims=True)
-            for row, (_, clip) in zip(soft, batch, strict=True):
+            # Two names of AudioSet may be one class.
+            np.add.at(
+                soft.T,
+                audioset_places,
+                (probability / probability.sum(axis=1, keepdims=True)).T,
+            )
+            for row, window in zip(soft, batch, strict=True):
+                clip = window.clip
                 true = [] if clip is None else _true_sounds(clip, names, space)
                 _mix_in_true_labels(row, np.searchsorted(columns, true), _true_share(clip))
                 sources.append((clip is not None and clip.held_out, bool(true)))
@@ -100,17 +108,27 @@ def audio_table(data: Path, backbone: CompactAudio, space: LabelSpace, cache: Pa
     return Table(np.concatenate(features), np.concatenate(targets), columns, held_out, labelled)
 
 
-def _sound_windows(
-    clips: Sequence[Clip], length: int
-) -> Iterator[tuple[NDArray[np.float32], Clip | None]]:
-    """Yield mixtures of training clips, then crops of each clip with the clip."""
+class SoundWindow(NamedTuple):
+    """A window as it is and as it is heard, float32, and its clip where that says what it is."""
+
+    clean: NDArray[np.float32]
+    heard: NDArray[np.float32]
+    clip: Clip | None
+
+
+def _sound_windows(clips: Sequence[Clip], length: int) -> Iterator[SoundWindow]:
+    """Yield mixtures of training clips, then crops of each clip; half of them degraded."""
     rng = np.random.default_rng(0)
     mixer = Mixer([clip for clip in clips if not clip.held_out], length, seed=0)
     for _ in range(AUDIO_MIXTURES):
-        yield mixer.draw(), None
+        mixture = mixer.mix()
+        clip = mixture.main if mixture.alone else None
+        yield SoundWindow(mixture.waveform, degrade(rng, mixture.waveform), clip)
     for clip in clips:
-        for _ in range(_crops(clip)):
-            yield _crop(clip, length, rng), clip
+        for index in range(_crops(clip)):
+            clean = _crop(clip, length, rng)
+            heard = degrade(rng, clean) if index % 2 and clean.any() else clean
+            yield SoundWindow(clean, heard, clip)
 
 
 def _crops(clip: Clip) -> int:
@@ -185,7 +203,7 @@ def _views(pictures: Pictures, row: int) -> int:
 def _picture_windows(
     pictures: Pictures, backbone: CompactVideo
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield (row, frames (F, 3, S, S)): a held-out picture as served, another as one to 3 crops."""
+    """Yield (row, frames (F, 3, S, S)): a held-out picture as served, another as crops."""
     rng = np.random.default_rng(0)
     for row, pixels in enumerate(pictures.pixels):
         if pictures.held_out[row]:
@@ -195,7 +213,7 @@ def _picture_windows(
         for _ in range(_views(pictures, row)):
             crops = [
                 random_crop(pixels, backbone.frame_size, degrade=degrade, rng=rng)
-                for _ in range(int(rng.integers(1, MAX_CROPS + 1)))
+                for _ in range(1 + int(rng.choice(len(FRAME_SHARES), p=FRAME_SHARES)))
             ]
             yield row, np.stack(crops).transpose(0, 3, 1, 2)
 
