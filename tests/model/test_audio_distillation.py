@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.backbones.compact_audio import CompactAudioConfig, CompactAudioNetwork
 from model.distillation.audio import (
     TeacherStatistics,
     correct,
     distillation_losses,
+    interpolate,
     learning_rate,
     mean_class_accuracy,
 )
@@ -295,3 +297,17 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
     assert rates.index(max(rates)) == 4
     assert rates[-1] == pytest.approx(0.01)
     assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_the_kept_weights_lie_between_the_start_and_the_trained_ones() -> None:
+    config = CompactAudioConfig(blocks=((8, 8, 3, 1, True, True),), dim=16, classes=5)
+    start, trained = CompactAudioNetwork(config), CompactAudioNetwork(config)
+    before = start.head[0].weight.clone()
+    between = interpolate(start, trained, 0.25)
+    expected = 0.75 * start.head[0].weight + 0.25 * trained.head[0].weight
+    torch.testing.assert_close(between.head[0].weight, expected)
+    assert torch.equal(start.head[0].weight, before)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(between.buffers(), start.buffers(), strict=True)
+    )
