@@ -309,12 +309,14 @@ class CompactAudioNetwork(nn.Module):
 def fold_batch_norms(network: CompactAudioNetwork) -> CompactAudioNetwork:
     """Copy a network in evaluation mode with each batch norm inside its convolution.
 
-    The answers are the same and come a third sooner; the copy cannot be trained.
+    The answers are the same and take a quarter less time; the copy cannot be trained. Its kernels
+    lie channels last, which on a CPU suits depthwise ones.
     """
     folded = copy.deepcopy(network)
     for module in folded.modules():
         if isinstance(module, ConvNorm):
             module.fold()
+    folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return folded
 
 
