@@ -127,6 +127,7 @@ class Run:
         """Digest of what a saved state depends on."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.recipe)).encode())
         digest.update(f"{self.seed} {self.device}".encode())
+        digest.update(" ".join(self.features.stages).encode())
         for array in (self.features.audio, self.features.video, self.features.labels, self.text):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
