@@ -184,13 +184,13 @@ def progress_bars() -> Iterator[protocol.Report]:
         yield show
 
 
-def recipe_of(name: str, changes: Sequence[str]) -> Recipe:
-    """Return a recipe by name with `key=value` changes.
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """Return a recipe with `key=value` changes.
 
     Raises:
         ConfigError: a change is no `key=value`, or its key is unknown.
     """
-    values = dataclasses.asdict(RECIPES[name])
+    values = dataclasses.asdict(recipe)
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or key not in values:
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, train, evaluate and write; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        recipe = recipe_of(options.recipe, options.set)
+        recipe = changed(RECIPES[options.recipe], options.set)
         device = resolve_device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         features = read_features(

@@ -17,7 +17,7 @@ from model.evaluate import evaluate_checkpoint
 from model.features import FeatureSet
 from model.projection import GIVEN_VECTORS
 from model.recipes import RECIPES, Recipe
-from model.train import Text, main, recipe_of, train
+from model.train import Text, changed, main, train
 
 CLASS_COUNT, TEXT_DIM = 24, 8
 ROWS_A_CLASS = 12
@@ -217,7 +217,7 @@ def test_the_command_reports_a_bad_file_in_one_line(
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_recipes_are_changed_by_name() -> None:
-    recipe = recipe_of("paper", ["epochs=3", "milestones=[2]", "optimiser=adam"])
+def test_a_recipe_is_changed_by_name() -> None:
+    recipe = changed(RECIPES["paper"], ["epochs=3", "milestones=[2]", "optimiser=adam"])
 
     assert (recipe.epochs, recipe.milestones, recipe.optimiser) == (3, (2,), "adam")
