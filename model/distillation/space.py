@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from model import losses
@@ -27,6 +27,7 @@ from model.config import Calibration, NetworkConfig
 from model.distillation.tables import Table, load_or_build_tables
 from model.embedder import class_text_vectors
 from model.embedding import ClassText
+from model.folding import RawEmbeddings, whiten
 from model.media.types import Modality
 from model.network import AVGZSLNet
 from model.scoring import distance_from_similarity
@@ -53,6 +54,7 @@ class SpaceRecipe:
 
     Attributes:
         steps, batch_size, learning_rate: Adam with a half cosine.
+        decoder_steps: steps in which the decoder alone learns the whitened space.
         temperature: of the cross-entropy over labels.
         geometry_weight: pull of an embedding to its labels' weighted mean text vector (ConSE).
         triplet_weight, decoder_weight: of AVGZSLNet's own terms.
@@ -61,11 +63,12 @@ class SpaceRecipe:
         conse_labels: how many of a sample's best labels make its mean text vector.
     """
 
-    steps: int = 2_000
+    steps: int = 1_500
+    decoder_steps: int = 200
     batch_size: int = 384
     learning_rate: float = 1e-3
     temperature: float = 0.05
-    geometry_weight: float = 4.0
+    geometry_weight: float = 1.0
     triplet_weight: float = 0.3
     decoder_weight: float = 0.3
     text_penalty: float = 3.0
@@ -81,17 +84,35 @@ def train_space(
     *,
     seed: int,
 ) -> AVGZSLNet:
-    """Train AVGZSLNet on both tables' training rows; same seed, same weights."""
+    """Train AVGZSLNet on both tables' training rows and whiten it; same seed, same weights."""
     torch.manual_seed(seed)
     network = AVGZSLNet(network_config)
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
+    tables: dict[Modality, Table] = {"audio": audio, "video": video}
     texts = torch.from_numpy(variants)
     samplers: dict[Modality, _Sampler] = {
-        "audio": _Sampler(audio, texts[0], recipe, seed),
-        "video": _Sampler(video, texts[0], recipe, seed + 1),
+        modality: _Sampler(table, texts[0], recipe, seed + i)
+        for i, (modality, table) in enumerate(tables.items())
     }
-    progress = tqdm(range(recipe.steps), desc="AVGZSLNet", mininterval=5)
+    _fit(network, network, samplers, texts, recipe, steps=recipe.steps)
+    whiten(network.eval(), _raw_embeddings(network, tables))
+    _fit(network, network.decoder, samplers, texts, recipe, steps=recipe.decoder_steps)
+    return network.eval()
+
+
+def _fit(
+    network: AVGZSLNet,
+    part: nn.Module,
+    samplers: Mapping[Modality, "_Sampler"],
+    texts: Tensor,
+    recipe: SpaceRecipe,
+    *,
+    steps: int,
+) -> None:
+    """Train a part of the network, in place, on all terms that reach it."""
+    optimiser = torch.optim.Adam(part.parameters(), lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    network.train()
+    progress = tqdm(range(steps), desc=type(part).__name__, mininterval=5)
     for _ in progress:
         choice = torch.randint(texts.shape[0], (texts.shape[1],))
         text = texts[choice, torch.arange(texts.shape[1])]  # (C, Dt), each class said one way
@@ -108,7 +129,21 @@ def train_space(
         optimiser.step()
         schedule.step()
         progress.set_postfix({k: f"{v.item():.2f}" for k, v in terms.items()}, refresh=False)
-    return network.eval()
+
+
+@torch.no_grad()
+def _raw_embeddings(network: AVGZSLNet, tables: Mapping[Modality, Table]) -> RawEmbeddings:
+    """Training samples of both tables before they are scaled; either modality weighs a half."""
+    rows = {m: torch.from_numpy(t.features[~t.held_out]) for m, t in tables.items()}
+    audio, video = network.audio(rows["audio"]), network.video(rows["video"])
+    has_audio = torch.arange(len(audio) + len(video)) < len(audio)
+    return RawEmbeddings(
+        audio=torch.cat([audio, torch.zeros(len(video), audio.shape[1])]),
+        video=torch.cat([torch.zeros(len(audio), video.shape[1]), video]),
+        has_audio=has_audio,
+        has_video=~has_audio,
+        weights=torch.where(has_audio, 1 / len(audio), 1 / len(video)),
+    )
 
 
 @dataclass(frozen=True)
