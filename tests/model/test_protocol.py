@@ -91,7 +91,7 @@ def trained_into(folder: Path, features: FeatureSet, recipe: Recipe = SMALL) -> 
 def test_every_recipe_learns_classes_that_it_was_never_shown(name: str, tmp_path: Path) -> None:
     changes: dict[str, dict[str, Any]] = {
         "paper": {"learning_rate": 0.03, "batch_size": 64, "epochs": 40},
-        "avca": {"batch_size": 64, "epochs": 20},
+        "avca": {"batch_size": 64, "balanced_batches": 10, "epochs": 20},
         "strong": {"hidden_dim": 64, "batch_size": 32, "epochs": 20, "members": 2},
     }
     features = separable()
