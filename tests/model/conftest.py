@@ -17,6 +17,13 @@ from model.network import AVGZSLNet
 SAMPLE_RATE = 8_000
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tensors of tests are so small that threads only wait for each other, at length where other
+    programs use the processor too."""
+    torch.set_num_threads(1)
+
+
 class LoudnessBackbone:
     """Feature of a window of sound: its root mean square and a constant."""
 

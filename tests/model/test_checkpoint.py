@@ -79,10 +79,10 @@ def test_an_unknown_key_is_named(checkpoint_dir: Path) -> None:
 
 def test_a_missing_key_is_named(checkpoint_dir: Path) -> None:
     values = json.loads((checkpoint_dir / "checkpoint.json").read_text())
-    del values["hop_seconds"]
+    del values["text_encoder"]
     (checkpoint_dir / "checkpoint.json").write_text(json.dumps(values))
 
-    with pytest.raises(CheckpointError, match="hop_seconds"):
+    with pytest.raises(CheckpointError, match="text_encoder"):
         load_checkpoint(checkpoint_dir)
 
 

@@ -200,7 +200,7 @@ def test_samples_of_one_modality_are_trained_on(tmp_path: Path) -> None:
     has_video = np.arange(len(features)) % 2 == 0
     mixed = replace(features, has_video=has_video, video=features.video * has_video[:, None])
 
-    trained_into(tmp_path, mixed)
+    trained_into(tmp_path, mixed, replace(SMALL, hidden_dim=64, epochs=20))
     report = evaluate_checkpoint(load_checkpoint(tmp_path), mixed).report
 
     figures = report.figures["both"]
