@@ -29,9 +29,9 @@ from model.cjme import RECIPE as CJME_RECIPE
 from model.cjme import CJMEMethod
 from model.embedder import resolve_device
 from model.errors import FeatureSetError, ModelError
-from model.evaluate import add_layout_arguments
 from model.evaluation import EVIDENCE, STAGES_OF, Evidence, Phase, to_json
-from model.features import TRAINING_STAGES, FeatureSet, check_trainable, read_features
+from model.features import TRAINING_STAGES, FeatureSet, check_trainable
+from model.features.options import add_reading_arguments, read_chosen
 from model.files import read_json_object, write_json, write_whole
 from model.methods import AvgzslnetMethod, Method, evaluate_stage
 from model.protocol import Run
@@ -359,13 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         entries = entries_of(options.methods, options.set, ablations=options.ablations)
-        features = read_features(
-            options.features,
-            alignment=options.alignment,
-            dataset=options.dataset,
-            features_name=options.features_name,
-            split=options.split,
-        )
+        features = read_chosen(options.features, options)
         if options.own_split is not None:
             features = own_split(features, options.own_split)
         check_trainable(features)
@@ -430,7 +424,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--text-encoder", help="of class names; by default the set's own vectors")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    add_layout_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 

@@ -18,10 +18,16 @@ from model.backbones.registry import (
     load_text_encoder,
     load_video_backbone,
 )
-from model.checkpoint import Checkpoint, CheckpointConfig, checkpoint_folder, load_checkpoint
+from model.checkpoint import (
+    PRECOMPUTED,
+    Checkpoint,
+    CheckpointConfig,
+    checkpoint_folder,
+    load_checkpoint,
+)
 from model.config import Calibration
 from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
-from model.errors import BackboneError, CheckpointError
+from model.errors import BackboneError, CheckpointError, ConfigError
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
@@ -323,8 +329,17 @@ def pool_frames(features: Tensor) -> Tensor:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` is the GPU where torch sees one, else the CPU."""
+    """`auto` is the GPU where torch sees one, else the CPU.
+
+    Raises:
+        ConfigError: a GPU was asked for by name and there is none.
+    """
     if device != "auto":
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the device {device!r} was asked for, but torch sees no GPU; take cpu or auto, or "
+                "install the build of torch for your CUDA version"
+            )
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -338,6 +353,12 @@ def _require_trained_on(
     config: CheckpointConfig, audio: str | None, video: str | None, text: str | None
 ) -> None:
     """Raise BackboneError where another backbone or text encoder is wanted than was trained on."""
+    if PRECOMPUTED in (config.audio_backbone, config.video_backbone):
+        raise BackboneError(
+            "the checkpoint was trained on feature files of backbones that are not known, so it "
+            "cannot embed clips; evaluate it with `python -m model.evaluate`, or train one on a "
+            "folder of clips to serve"
+        )
     wanted = (
         ("audio backbone", audio and kind_of(audio), kind_of(config.audio_backbone)),
         ("video backbone", video and kind_of(video), kind_of(config.video_backbone)),

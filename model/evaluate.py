@@ -39,8 +39,8 @@ from model.evaluation import (
     stage_notes,
     to_json,
 )
-from model.features import FeatureSet, read_features
-from model.features.word_vectors import ALIGNMENTS
+from model.features import FeatureSet
+from model.features.options import add_reading_arguments, read_chosen
 from model.files import write_json
 from model.projection import GIVEN_VECTORS, embed_features
 
@@ -109,12 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         checkpoint = load_checkpoint(checkpoint_folder(options.checkpoint))
         config = checkpoint.config
-        features = read_features(
+        features = read_chosen(
             options.features,
-            alignment=options.alignment,
-            dataset=options.dataset,
-            features_name=options.features_name,
-            split=options.split,
+            options,
             seed=options.seed,
             audio_backbone=_backbone(config.audio_backbone),
             video_backbone=_backbone(config.video_backbone),
@@ -138,20 +135,6 @@ def _backbone(trained_on: str) -> str | None:
     return None if trained_on == PRECOMPUTED else trained_on
 
 
-def add_layout_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say what to read of a folder."""
-    layout = parser.add_argument_group("a PATH in the layout of AVCA-GZSL")
-    layout.add_argument("--dataset", help="which dataset, where PATH holds several")
-    layout.add_argument("--features-name", help="which of the dataset's features")
-    layout.add_argument("--split", help="which of the dataset's splits")
-    layout.add_argument(
-        "--alignment",
-        choices=ALIGNMENTS,
-        default="by-name",
-        help="of label vectors and classes; as-published repeats a defect of the public loaders",
-    )
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m model.evaluate", description="Evaluate a checkpoint on a feature set."
@@ -173,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="of the split by chance of a folder of clips: the one that was trained with",
     )
-    add_layout_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 

@@ -37,11 +37,11 @@ from model.config import Calibration, from_mapping
 from model.embedder import resolve_device
 from model.embedding import ClassText
 from model.errors import ConfigError, ModelError
-from model.evaluate import add_layout_arguments, evaluate_checkpoint
+from model.evaluate import evaluate_checkpoint
 from model.evaluation import STAGES_OF, Phase, print_report, to_json
 from model.features import FeatureSet
 from model.features.checks import check_trainable
-from model.features.reading import read_features
+from model.features.options import add_reading_arguments, read_chosen
 from model.files import write_json
 from model.network import AVGZSLNet
 from model.projection import GIVEN_VECTORS, label_text
@@ -198,9 +198,18 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
                 f"--set {change!r} is not NAME=VALUE with a name among {', '.join(values)}"
             )
         try:
-            values[key] = json.loads(value)
+            new = json.loads(value)
         except ValueError:
-            values[key] = value
+            new = value
+        kind = type(values[key])
+        new = float(new) if kind is float and type(new) is int else new
+        if kind is tuple and isinstance(new, list):
+            new = tuple(new)
+        if type(new) is not kind:
+            raise ConfigError(
+                f"--set {change!r}: {key} must be of the kind of {values[key]!r}, its value now"
+            )
+        values[key] = new
     return from_mapping(Recipe, values)
 
 
@@ -211,12 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = changed(RECIPES[options.recipe], options.set)
         device = resolve_device(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        features = read_features(
+        features = read_chosen(
             options.features,
-            alignment=options.alignment,
-            dataset=options.dataset,
-            features_name=options.features_name,
-            split=options.split,
+            options,
             seed=options.seed,
             audio_backbone=options.audio_backbone,
             video_backbone=options.video_backbone,
@@ -266,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     clips = parser.add_argument_group("a PATH with a folder of clips for each class")
     clips.add_argument("--audio-backbone", help="extracts features of sound")
     clips.add_argument("--video-backbone", help="extracts features of pictures")
-    add_layout_arguments(parser)
+    add_reading_arguments(parser)
     return parser
 
 

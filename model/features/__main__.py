@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import ModelError
-from model.features import STAGES, FeatureSet, read_features, write_avca, write_npz
-from model.features.word_vectors import ALIGNMENTS
+from model.features import STAGES, FeatureSet, write_avca, write_npz
+from model.features.options import add_reading_arguments, read_chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,12 +37,9 @@ def summary(features: FeatureSet) -> str:
 
 def _convert(options: argparse.Namespace) -> None:
     out: Path = options.out
-    features = read_features(
+    features = read_chosen(
         options.source,
-        alignment=options.alignment,
-        dataset=options.dataset,
-        features_name=options.features_name,
-        split=options.split,
+        options,
         seed=options.seed,
         audio_backbone=options.audio_backbone,
         video_backbone=options.video_backbone,
@@ -72,17 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "out", type=Path, metavar="OUT", help="a name in .npz, or a new folder for a dataset"
     )
-    convert.add_argument(
-        "--alignment",
-        choices=ALIGNMENTS,
-        default="by-name",
-        help="which label vector a class of a dataset gets (default: by-name)",
-    )
-    convert.add_argument("--dataset", help="sub-folder of IN, where it holds several datasets")
-    convert.add_argument("--features-name", help="folder in the dataset's features")
-    convert.add_argument(
-        "--split", help="folder in the dataset's class-split; of clips, a split.csv or .json"
-    )
+    add_reading_arguments(convert)
     convert.add_argument("--seed", type=int, default=0, help="of a split of clips by chance")
     convert.add_argument("--audio-backbone", help="for clips; the bundled one by default")
     convert.add_argument("--video-backbone", help="for clips; the bundled one by default")

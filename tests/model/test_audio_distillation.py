@@ -1,7 +1,6 @@
 """What the audio backbone is trained with: clips, labels, mixtures, teachers' answers, losses."""
 
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +38,6 @@ CLASSES += sorted(
     | {name for _, row in STREET_NAMES.values() for name in row}
 )
 CLASSES += [f"Other {number}" for number in range(40)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

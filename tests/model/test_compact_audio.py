@@ -40,14 +40,6 @@ SMALL = CompactAudioConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def backbone() -> CompactAudio:
     torch.manual_seed(0)

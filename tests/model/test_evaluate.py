@@ -13,7 +13,7 @@ from model import evaluate
 from model.checkpoint import Checkpoint
 from model.embedding import ClassText
 from model.evaluation import EmbeddedSamples, LabelEmbeddings, candidate_classes
-from model.features import FeatureSet, read_features, write_npz
+from model.features import FeatureSet, options, read_features, write_npz
 from tests.model.conftest import LetterEncoder
 
 VALIDATION = ("stage_1_val_seen", "stage_1_val_unseen")
@@ -170,7 +170,7 @@ def test_clips_go_through_the_backbones_that_the_checkpoint_was_trained_on(
         asked.update(options)
         return read_features(path)
 
-    monkeypatch.setattr(evaluate, "read_features", read)
+    monkeypatch.setattr(options, "read_features", read)
     features = write_features(tmp_path / "f.npz", TEST)
 
     run(checkpoint_dir, features, tmp_path / "out.json", "--seed", "7")

@@ -11,8 +11,9 @@ import torch
 
 from model import protocol
 from model.checkpoint import load_checkpoint
+from model.embedder import Embedder
 from model.embedding import ClassText
-from model.errors import FeatureSetError
+from model.errors import BackboneError, ConfigError, FeatureSetError
 from model.evaluate import evaluate_checkpoint
 from model.features import FeatureSet
 from model.projection import GIVEN_VECTORS
@@ -221,3 +222,26 @@ def test_a_recipe_is_changed_by_name() -> None:
     recipe = changed(RECIPES["paper"], ["epochs=3", "milestones=[2]", "optimiser=adam"])
 
     assert (recipe.epochs, recipe.milestones, recipe.optimiser) == (3, (2,), "adam")
+
+
+def test_a_change_of_the_wrong_kind_names_the_value() -> None:
+    with pytest.raises(ConfigError, match="'epochs=abc'"):
+        changed(RECIPES["paper"], ["epochs=abc"])
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    code = main(["--features", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cuda"])
+
+    assert code == 1
+    assert "no GPU" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_feature_files_is_not_served(tmp_path: Path) -> None:
+    trained_into(tmp_path, separable())
+
+    with pytest.raises(BackboneError, match="feature files"):
+        Embedder.load(str(tmp_path))
