@@ -19,7 +19,7 @@ from index.tables import (
     SegmentRow,
     VocabularyRow,
 )
-from index.types import ClassName, Clip, ModalityRecord, Page, Vector
+from index.types import ClassName, Clip, Modality, ModalityRecord, Page, Vector
 
 BATCH_ROWS = 4096
 IN_LIMIT = 5000
@@ -171,15 +171,21 @@ class CatalogueReader:
         self,
         *,
         tags: Sequence[str] = (),
+        modality: Modality | None = None,
         created_after: datetime | None = None,
+        created_before: datetime | None = None,
         clip_ids: Iterable[str] | None = None,
     ) -> list[int]:
         """Return the rows of the clips that meet every condition, newest first."""
         query = select(ClipRow.id)
         for tag in tags:
             query = query.where(ClipRow.tags.any(ClipTagRow.tag == tag))
+        if modality is not None:
+            query = query.where(ClipRow.modalities[modality, "used"].as_boolean())
         if created_after is not None:
             query = query.where(ClipRow.created_at > created_after)
+        if created_before is not None:
+            query = query.where(ClipRow.created_at < created_before)
         if clip_ids is None:
             return list(self._session.scalars(query.order_by(ClipRow.id.desc())))
         found: list[int] = []

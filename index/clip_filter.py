@@ -24,7 +24,9 @@ def matching_clips(
     """
     row_ids = reader.clip_rows(
         tags=[single_spaced(tag) for tag in filter.tags],
+        modality=filter.modality,
         created_after=filter.created_after,
+        created_before=filter.created_before,
         clip_ids=filter.clip_ids,
     )
     if filter.class_name is None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+Modality = Literal["audio", "video"]
 SearchModality = Literal["both", "audio", "video"]
 
 T = TypeVar("T")
@@ -126,13 +127,17 @@ class SearchFilter:
     Attributes:
         tags: every one of these is on the clip.
         class_name: the enabled class nearest to the clip's embedding is this one.
+        modality: the clip has usable sound ("audio") or pictures ("video").
         created_after: stored strictly later than this (UTC).
+        created_before: stored strictly earlier than this (UTC).
         clip_ids: the clip is one of these.
     """
 
     tags: tuple[str, ...] = ()
     class_name: str | None = None
+    modality: Modality | None = None
     created_after: datetime | None = None
+    created_before: datetime | None = None
     clip_ids: tuple[str, ...] | None = None
 
 

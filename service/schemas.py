@@ -49,6 +49,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 Words = Annotated[str, Field(min_length=1, max_length=QUERY_LIMIT), AfterValidator(_not_blank)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
+ClipModality = Literal["audio", "video"]
 ClipId = Annotated[str, Field(min_length=1, max_length=64)]
 Tags = Annotated[list[str], Field(max_length=TAGS_LIMIT)]
 TopK = Annotated[int, Field(ge=1, le=TOP_K_LIMIT, description="How many, best first.")]
@@ -169,8 +170,14 @@ class RetrieveFilter(RequestPart):
     class_name: str | None = Field(
         None, alias="class", description="The class nearest to the clip is this one."
     )
+    modality: ClipModality | None = Field(
+        None, description="The clip has usable sound (`audio`) or pictures (`video`)."
+    )
     created_after: Moment | None = Field(
         None, description="Stored later than this; without an offset it is taken as UTC."
+    )
+    created_before: Moment | None = Field(
+        None, description="Stored earlier than this; without an offset it is taken as UTC."
     )
     clip_ids: list[ClipId] | None = Field(
         None, max_length=CLIP_IDS_LIMIT, description="The clip is one of these."
@@ -383,8 +390,14 @@ class ClipQuery(PageQuery):
     class_name: str | None = Field(
         None, alias="class", description="The class nearest to the clip is this one."
     )
+    modality: ClipModality | None = Field(
+        None, description="The clip has usable sound (`audio`) or pictures (`video`)."
+    )
     created_after: Moment | None = Field(
         None, description="Stored later than this; without an offset it is taken as UTC."
+    )
+    created_before: Moment | None = Field(
+        None, description="Stored earlier than this; without an offset it is taken as UTC."
     )
 
 

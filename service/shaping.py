@@ -133,7 +133,9 @@ def search_filter(
     return library.SearchFilter(
         tags=tuple(wanted.tags),
         class_name=wanted.class_name,
+        modality=wanted.modality,
         created_after=wanted.created_after,
+        created_before=wanted.created_before,
         clip_ids=None if clip_ids is None else tuple(clip_ids),
     )
 

@@ -119,10 +119,30 @@ def test_clips_are_filtered_by_tags_time_and_id(library: Library, upload: Path) 
     assert found(created_after=one.created_at) == [two.clip_id]
     assert found(created_after=two.created_at) == []
     assert found(created_after=one.created_at - timedelta(microseconds=1))[-1] == one.clip_id
+    assert found(created_before=two.created_at) == [one.clip_id]
+    assert found(created_before=one.created_at) == []
+    assert found(created_after=one.created_at, created_before=two.created_at) == []
     assert found(clip_ids=(one.clip_id, "nobody", one.clip_id)) == [one.clip_id]
     assert found(clip_ids=()) == []
     assert found(clip_ids=tuple(map(str, range(40_000)))) == []
     assert found(clip_ids=(two.clip_id,), tags=("y",)) == []
+
+
+def test_clips_are_filtered_by_the_modality_that_they_have(library: Library, upload: Path) -> None:
+    sound, picture, both = (
+        library.add_clip(new_clip(*vectors), upload).clip_id
+        for vectors in ((unit(1), None), (None, unit(2)), (unit(3), unit(4)))
+    )
+
+    def found(**parts: object) -> list[str]:
+        page = library.list_clips(filter=SearchFilter(**parts))  # type: ignore[arg-type]
+        return [clip.clip_id for clip in page.items]
+
+    assert found(modality="audio") == [both, sound]
+    assert found(modality="video") == [both, picture]
+    assert found(modality="video", clip_ids=(sound, picture)) == [picture]
+    hits = library.search(unit(1), filter=SearchFilter(modality="video"))
+    assert {hit.clip.clip_id for hit in hits} == {both, picture}
 
 
 def test_a_question_that_has_no_utf8_finds_nothing(library: Library, upload: Path) -> None:

@@ -68,6 +68,9 @@ def test_the_listing_is_filtered(client: TestClient) -> None:
     assert listed(**{"class": "no such class"}) == set()
     assert listed(created_after=first["created_at"]) == {second["clip_id"]}
     assert listed(created_after="2001-01-01") == {first["clip_id"], second["clip_id"]}
+    assert listed(created_before=second["created_at"]) == {first["clip_id"]}
+    assert listed(modality="audio") == {first["clip_id"], second["clip_id"]}
+    assert listed(modality="video") == set()
     assert listed(created_after="2999-01-01T00:00:00+02:00") == set()
 
 
@@ -80,6 +83,8 @@ def test_the_listing_is_filtered(client: TestClient) -> None:
         {"offset": 10**30},
         {"created_after": "yesterday"},
         {"created_after": "0001-01-01T00:00:00+14:00"},
+        {"created_before": "tomorrow"},
+        {"modality": "smell"},
         {"colour": "red"},
     ],
 )

@@ -130,6 +130,9 @@ def test_filters_restrict_what_is_found(client: TestClient) -> None:
     assert found(clip_ids=[second["clip_id"], "nobody"]) == {second["clip_id"]}
     assert found(clip_ids=[]) == set()
     assert found(created_after=first["created_at"]) == {second["clip_id"]}
+    assert found(created_before=second["created_at"]) == {first["clip_id"]}
+    assert found(modality="video") == set()
+    assert found(modality="audio") == {first["clip_id"], second["clip_id"]}
     assert found() == {first["clip_id"], second["clip_id"]}
     nearest = client.post("/classify", files=file_part(wav(hertz=300))).json()["labels"][0]["name"]
     assert first["clip_id"] in found(**{"class": nearest})
@@ -165,6 +168,7 @@ def test_an_empty_library_finds_nothing(shared: TestClient) -> None:
         ({"query": "rain", "minus": [" "]}, "/minus/0"),
         ({"query": "rain", "filter": {"colour": "red"}}, "/filter/colour"),
         ({"query": "rain", "filter": {"created_after": "soon"}}, "/filter/created_after"),
+        ({"query": "rain", "filter": {"modality": "both"}}, "/filter/modality"),
         ({"query": "rain", "filter": {"clip_ids": ["x"] * 1001}}, "/filter/clip_ids"),
         ({"query": "rain", "page": 1}, "/page"),
     ],
