@@ -38,7 +38,9 @@ class VectorCache:
             if found == generation:
                 return store
             reason = f"they are of generation {found}, the catalogue is of {generation}."
-        logger.info("Rebuilding the %r vectors from the catalogue: %s", name, reason)
+        # A new library has neither a file nor vectors, which is nothing to report.
+        if self._path(name).exists() or any(True for _ in batches()):
+            logger.info("Rebuilding the %r vectors from the catalogue: %s", name, reason)
         return self.build(name, batches)
 
     def build(self, name: str, batches: Batches) -> VectorStore:

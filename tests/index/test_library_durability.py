@@ -183,6 +183,19 @@ def test_a_vector_store_that_fails_is_rebuilt_with_the_committed_clip(
             assert [hit.clip for hit in hits] == [second, first]
 
 
+def test_a_new_library_has_no_vectors_to_speak_of(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert rebuilt(caplog) == []
+        library.add_clip(new_clip(unit(1)), upload)
+    for path in (directory / "vectors").iterdir():
+        path.unlink()
+    open_library(directory).close()
+    assert {line.split("'")[1] for line in rebuilt(caplog)} == {"audio", "both-0.5"}
+
+
 # A write that the disk or the database refuses
 
 
