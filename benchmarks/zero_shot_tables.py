@@ -88,6 +88,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "without whitening": {"whiten": False},
     "features of unit length": {"standardise": False},
     "modalities weigh alike": {"weigh_modalities": False},
+    "one beta for all samples": {"relative_penalty": False},
     "one network": {"members": 1},
 }
 """What is changed of the recipe `strong`, one thing at a time."""

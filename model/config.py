@@ -109,6 +109,8 @@ class Calibration:
         seen_penalty: beta of calibrated stacking, added to seen classes' distances, where both
             modalities are present.
         audio_seen_penalty, video_seen_penalty: the same where one modality is alone.
+        relative_penalty: whether these penalties are in units of the sample's confidence
+            (`model.scoring.penalty_unit`) instead of the same distance for every sample.
         unknown_offset, unknown_slope: logistic model of "none of these" on the best similarity.
         audio_weight, video_weight: share of each modality's distance where both are present.
     """
@@ -117,6 +119,7 @@ class Calibration:
     seen_penalty: float = 0.0
     audio_seen_penalty: float = 0.0
     video_seen_penalty: float = 0.0
+    relative_penalty: bool = False
     unknown_offset: float = 4.0
     unknown_slope: float = 10.0
     audio_weight: float = 0.5

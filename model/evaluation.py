@@ -23,7 +23,7 @@ from model.errors import FeatureSetError
 from model.features import FeatureSet
 from model.features.feature_set import class_key
 from model.metrics import BetaCurve, Confusion, Floats, Labels, Mask, SeenUnseen
-from model.scoring import fuse_distances, softmax
+from model.scoring import fuse_distances, penalty_unit, softmax
 
 Evidence = Literal["both", "audio", "video"]
 """What an answer is given from."""
@@ -282,8 +282,10 @@ def choose_betas(
         true = samples.labels[rows]
         of_seen = labels.seen[true]
         if of_seen.any() and not of_seen.all():
-            grid = metrics.beta_grid(distances[rows], labels.seen)
-            curves[evidence] = metrics.sweep_beta(distances[rows], true, labels.seen, grid)
+            # Scaling a sample's distances leaves their order, and makes beta's unit 1.
+            scaled = distances[rows] / penalty_unit(distances[rows], calibration)
+            grid = metrics.beta_grid(scaled, labels.seen)
+            curves[evidence] = metrics.sweep_beta(scaled, true, labels.seen, grid)
     betas: dict[Evidence, float] = {
         e: metrics.choose_beta(curves[e]) if e in curves else 0.0 for e in EVIDENCE
     }
@@ -304,6 +306,7 @@ def stack(
     samples: EmbeddedSamples,
     seen: Mask,
     betas: Mapping[Evidence, float],
+    calibration: Calibration,
 ) -> dict[Evidence, Floats]:
     """Add beta to the distances of seen classes: calibrated stacking, (N, C) by evidence.
 
@@ -312,10 +315,14 @@ def stack(
     by_sample = np.full(len(samples.labels), betas["both"])
     by_sample[samples.alone("audio")] = betas["audio"]
     by_sample[samples.alone("video")] = betas["video"]
+    beta_of: dict[Evidence, Floats | float] = {
+        "both": by_sample[:, None],
+        "audio": betas["audio"],
+        "video": betas["video"],
+    }
     return {
-        "both": distances["both"] + by_sample[:, None] * seen,
-        "audio": distances["audio"] + betas["audio"] * seen,
-        "video": distances["video"] + betas["video"] * seen,
+        evidence: distance + beta_of[evidence] * penalty_unit(distance, calibration) * seen
+        for evidence, distance in distances.items()
     }
 
 
@@ -493,7 +500,7 @@ def evaluate(
     if not samples.labels.size:
         raise FeatureSetError("there is no sample to evaluate; choose stages that have rows")
     distances = label_distances(samples, labels, calibration)
-    stacked = stack(distances, samples, labels.seen, betas)
+    stacked = stack(distances, samples, labels.seen, betas, calibration)
     figures: dict[Evidence, SeenUnseen] = {}
     accuracy_per_class: dict[Evidence, Floats] = {}
     for evidence in EVIDENCE:

@@ -167,6 +167,7 @@ class Validation:
         text: (C, Dt) of the candidates.
         seen: (C,) bool, trained in stage 1.
         weigh_modalities: whether the modalities' weights are chosen too.
+        relative_penalty: whether beta is in units of a sample's confidence.
     """
 
     features: FeatureSet
@@ -174,6 +175,7 @@ class Validation:
     text: NDArray[np.float32]
     seen: NDArray[np.bool_]
     weigh_modalities: bool
+    relative_penalty: bool
 
     @classmethod
     def of(cls, run: Run, trained: NDArray[np.int64]) -> "Validation":
@@ -191,6 +193,7 @@ class Validation:
             run.text[candidates],
             np.isin(candidates, trained),
             run.recipe.weigh_modalities,
+            run.recipe.relative_penalty,
         )
 
     def embed(self, network: AVGZSLNet) -> tuple[EmbeddedSamples, LabelEmbeddings]:
@@ -202,7 +205,7 @@ class Validation:
         """HM of both modalities at its best beta and equal weights; 0 where training diverged."""
         samples, labels = self.embed(network)
         try:
-            return _harmonic_mean(choose_betas(samples, labels, Calibration()))
+            return _harmonic_mean(choose_betas(samples, labels, self._calibration(0.5)))
         except FeatureSetError:
             return 0.0
 
@@ -210,7 +213,7 @@ class Validation:
         """Choose weights and betas, and fit the probabilities."""
         samples, labels = self.embed(network)
         shares = AUDIO_WEIGHTS if self.weigh_modalities else (0.5,)
-        options = [Calibration(audio_weight=w, video_weight=1 - w) for w in shares]
+        options = [self._calibration(share) for share in shares]
         chosen = [(c, choose_betas(samples, labels, c)) for c in options]
         calibration, selection = max(chosen, key=lambda option: _harmonic_mean(option[1]))
         calibration = replace(
@@ -220,6 +223,13 @@ class Validation:
             video_seen_penalty=selection.betas["video"],
         )
         return self._fit_probabilities(samples, labels, calibration), selection
+
+    def _calibration(self, audio_share: float) -> Calibration:
+        return Calibration(
+            relative_penalty=self.relative_penalty,
+            audio_weight=audio_share,
+            video_weight=1 - audio_share,
+        )
 
     def _fit_probabilities(
         self, samples: EmbeddedSamples, labels: LabelEmbeddings, calibration: Calibration
@@ -258,6 +268,8 @@ def teach_decoder(network: AVGZSLNet, run: Run, trained: NDArray[np.int64]) -> N
         run.recipe,
         standardise=False,
         pretrained_text=False,
+        whiten=False,
+        relative_penalty=False,
         optimiser="adam",
         learning_rate=1e-3,
         milestones=(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from model.config import NetworkConfig
+from model.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class Recipe:
         whiten: whether embeddings are whitened after training (`model.folding.whiten`).
         members: networks of different seeds that are averaged into one (`model.folding.merge`).
         weigh_modalities: whether the share of each modality's distance is chosen on validation.
+        relative_penalty: whether beta is in units of a sample's confidence, which only embeddings
+            of unit length have (`model.scoring.penalty_unit`).
     """
 
     hidden_dim: int = 256
@@ -92,6 +95,14 @@ class Recipe:
     whiten: bool = False
     members: int = 1
     weigh_modalities: bool = False
+    relative_penalty: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("whiten", "relative_penalty"):
+            if getattr(self, name) and not self.pretrained_text:
+                raise ConfigError(
+                    f"{name} needs pretrained_text: only its embeddings are of unit length"
+                )
 
     def network(self, audio_dim: int, video_dim: int, text_dim: int) -> NetworkConfig:
         """Shape of one member's network for features and text vectors of these widths."""
@@ -158,5 +169,6 @@ RECIPES: Mapping[str, Recipe] = {
         whiten=True,
         members=4,
         weigh_modalities=True,
+        relative_penalty=True,
     ),
 }

@@ -15,6 +15,11 @@ from model.media.types import Modality
 
 Floats = NDArray[np.float64]
 
+RIGHT_ANGLE = float(np.sqrt(2))
+"""Distance of two unit vectors that have nothing in common."""
+LEAST_CONFIDENCE = 1e-3
+"""Keeps a sample on the far side of every label from turning the penalty round."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelRanking:
@@ -74,6 +79,19 @@ def seen_penalty(modalities: Collection[Modality], calibration: Calibration) -> 
     return calibration.audio_seen_penalty if alone == "audio" else calibration.video_seen_penalty
 
 
+def penalty_unit(distances: Floats, calibration: Calibration) -> Floats:
+    """What beta is multiplied by, (..., 1), for distances (..., C) to all candidates.
+
+    1, as published (Chao et al., ECCV 2016), or how much nearer than a right angle the sample's
+    nearest label is: distances differ less where a sample is like nothing known, and the same beta
+    would then sway too many answers.
+    """
+    if not calibration.relative_penalty:
+        return np.ones((*distances.shape[:-1], 1))
+    confidence = RIGHT_ANGLE - distances.min(axis=-1, keepdims=True)
+    return np.asarray(np.maximum(confidence, LEAST_CONFIDENCE))
+
+
 def rank_labels(
     similarity: Mapping[Modality, NDArray[np.floating]],
     seen: NDArray[np.bool_],
@@ -91,17 +109,20 @@ def rank_labels(
     """
     if not similarity or seen.size == 0:
         raise ValueError("rank_labels needs at least one modality and one candidate label")
-    penalty = seen_penalty(similarity, calibration) * seen
-    alone = {m: seen_penalty([m], calibration) * seen for m in similarity}
     distances = {m: distance_from_similarity(s) for m, s in similarity.items()}
     fused = fuse_distances(distances, calibration)
     best = float(similarity_from_distance(fused).max())
-    stacked = fused + penalty
+
+    def stack(distance: Floats, modalities: Collection[Modality]) -> Floats:
+        beta = seen_penalty(modalities, calibration)
+        return distance + beta * penalty_unit(distance, calibration) * seen
+
+    stacked = stack(fused, similarity)
     return LabelRanking(
         score=similarity_from_distance(stacked),
         probability=softmax(-stacked / calibration.temperature),
         by_modality={
-            m: softmax(-(d + alone[m]) / calibration.temperature) for m, d in distances.items()
+            m: softmax(-stack(d, [m]) / calibration.temperature) for m, d in distances.items()
         },
         unknown_probability=unknown_probability(best, calibration),
     )

@@ -265,6 +265,21 @@ def test_betas_chosen_on_validation_raise_the_harmonic_mean_of_each_evidence() -
         assert after.zero_shot == before.zero_shot
 
 
+def test_the_relative_penalty_that_is_chosen_is_the_one_that_is_applied() -> None:
+    calibration = Calibration(relative_penalty=True)
+    samples = noisy_samples(per_class=100, seed=1)
+    selection = choose_betas(samples, LABELS, calibration)
+
+    report = evaluate(
+        samples, LABELS, class_names=NAMES, betas=selection.betas, calibration=calibration
+    )
+
+    for evidence in EVIDENCE:
+        assert report.figures[evidence].harmonic_mean == pytest.approx(
+            np.nanmax(selection.curves[evidence].harmonic_mean)
+        )
+
+
 def test_without_unseen_validation_samples_beta_stays_zero() -> None:
     selection = choose_betas(samples_at(CORNERS[:2], CORNERS[:2], [0, 1]), LABELS, Calibration())
 

@@ -9,6 +9,7 @@ from model.config import Calibration
 from model.scoring import (
     distance_from_similarity,
     fuse_distances,
+    penalty_unit,
     rank_labels,
     seen_penalty,
     similarity_from_distance,
@@ -98,3 +99,31 @@ def test_nothing_to_rank_is_an_error() -> None:
         rank_labels({}, NOTHING_SEEN, Calibration())
     with pytest.raises(ValueError, match="one candidate"):
         rank_labels({"audio": np.array([])}, np.array([], dtype=bool), Calibration())
+
+
+def test_a_relative_penalty_is_in_units_of_how_near_the_nearest_label_is() -> None:
+    relative = Calibration(relative_penalty=True)
+    distances = np.array([[1.0, 1.2], [1.4, 1.3]])
+
+    np.testing.assert_allclose(
+        penalty_unit(distances, relative), [[math.sqrt(2) - 1.0], [math.sqrt(2) - 1.3]]
+    )
+    np.testing.assert_array_equal(penalty_unit(distances, Calibration()), [[1.0], [1.0]])
+
+
+def test_a_sample_far_from_every_label_still_has_a_penalty_of_the_right_sign() -> None:
+    (unit,) = penalty_unit(np.array([1.9, 1.8]), Calibration(relative_penalty=True))
+
+    assert 0 < unit < 0.01
+
+
+def test_a_relative_penalty_moves_a_doubtful_sample_less_than_a_sure_one() -> None:
+    calibration = Calibration(audio_seen_penalty=0.5, relative_penalty=True)
+    seen = np.array([True, False])
+
+    # The same lead in distance, 0.1, once near to the labels and once far from them.
+    sure = similarity_from_distance(np.array([0.8, 0.9]))
+    doubtful = similarity_from_distance(np.array([1.3, 1.4]))
+
+    assert rank_labels({"audio": sure}, seen, calibration).score.argmax() == 1
+    assert rank_labels({"audio": doubtful}, seen, calibration).score.argmax() == 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.config import NetworkConfig
+from model.errors import ConfigError
 from model.network import AVGZSLNet
 from model.recipes import RECIPES, Recipe
 from model.training import (
@@ -217,3 +218,8 @@ def test_neighbours_share_a_target_by_their_nearness() -> None:
     assert targets[0, 0] >= 0.6
     assert targets[0, 1] > targets[0, 2]
     assert torch.equal(label_targets(text, 0.0), torch.eye(3))
+
+
+def test_what_needs_embeddings_of_unit_length_is_refused_elsewhere() -> None:
+    with pytest.raises(ConfigError, match="relative_penalty needs pretrained_text"):
+        Recipe(relative_penalty=True)
