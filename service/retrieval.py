@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What every kind of search takes; `minus` are words that the results should not be like."""
+    """What every kind of search takes.
+
+    Attributes:
+        modality: by which of their embeddings the stored clips are compared.
+        query_modality: by which of its own a clip or a file is; words have but one.
+        top_k: how many results at most.
+        filter: which clips may be results.
+        minus: words that the results should not be like.
+    """
 
     modality: SearchModality
+    query_modality: SearchModality
     top_k: int
     filter: SearchFilter | None
     minus: tuple[str, ...]
@@ -48,14 +57,15 @@ class Retriever:
             ModalityMissing: the clip has not what should be compared.
             Overloaded: too many texts wait to be embedded.
         """
-        vector = await run_in_threadpool(self._library.clip_vector, clip_id, options.modality)
-        query = _required(vector, f"The clip {clip_id}", options.modality)
+        vector = await run_in_threadpool(self._library.clip_vector, clip_id, options.query_modality)
+        query = _required(vector, f"The clip {clip_id}", options.query_modality)
         minus = await self._embedded(options.minus)
         return await self._search(query, options, minus=minus, exclude=(clip_id,))
 
     async def by_embedding(self, embedding: ClipEmbedding, options: SearchOptions) -> list[Hit]:
         """Search by a file that was embedded. Raises ModalityMissing, Overloaded."""
-        query = _required(self._file_vector(embedding, options), "The file", options.modality)
+        vector = self._file_vector(embedding, options.query_modality)
+        query = _required(vector, "The file", options.query_modality)
         minus = await self._embedded(options.minus)
         return await self._search(query, options, minus=minus)
 
@@ -80,10 +90,10 @@ class Retriever:
             exclude=exclude,
         )
 
-    def _file_vector(self, embedding: ClipEmbedding, options: SearchOptions) -> Vector | None:
+    def _file_vector(self, embedding: ClipEmbedding, modality: SearchModality) -> Vector | None:
         """Return the vector that the library would have of the same file stored."""
-        if options.modality != "both":
-            return embedding.audio if options.modality == "audio" else embedding.video
+        if modality != "both":
+            return embedding.audio if modality == "audio" else embedding.video
         mean = weighted_mean(embedding.audio, embedding.video, self._weights)
         return None if mean is None else unit_length(mean)
 
@@ -96,5 +106,7 @@ def modality_weights(calibration: Calibration) -> ModalityWeights:
 def _required(vector: Vector | None, what: str, modality: SearchModality) -> Vector:
     if vector is None:
         lacks = "sound or pictures" if modality == "both" else f"usable {modality}"
-        raise ModalityMissing(f"{what} has no {lacks} to search by; try another modality or clip.")
+        raise ModalityMissing(
+            f"{what} has no {lacks} to search by; try another query_modality or clip."
+        )
     return vector

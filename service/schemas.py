@@ -57,6 +57,13 @@ SearchModality = Annotated[
     Literal["both", "audio", "video"],
     Field(description="What is compared: sound, pictures, or both where a clip has both."),
 ]
+QueryModality = Annotated[
+    Literal["both", "audio", "video"] | None,
+    Field(
+        description="By which of the query's own embeddings to search; null: those of `modality`. "
+        "`audio` with the modality `video` finds pictures that go with a sound."
+    ),
+]
 
 
 # Classify
@@ -198,6 +205,7 @@ class RetrieveRequest(RequestPart):
             "examples": [
                 {"query": "a dog barking in the rain", "minus": ["thunder"], "top_k": 5},
                 {"clip_id": "0198c7f2", "modality": "audio", "filter": {"tags": ["holiday"]}},
+                {"clip_id": "0198c7f2", "query_modality": "audio", "modality": "video"},
             ]
         }
     )
@@ -207,12 +215,15 @@ class RetrieveRequest(RequestPart):
     minus: Minus = Field(default_factory=list)
     top_k: TopK = 5
     modality: SearchModality = "both"
+    query_modality: QueryModality = None
     filter: RetrieveFilter | None = None
 
     @model_validator(mode="after")
     def _one_of_query_and_clip(self) -> "RetrieveRequest":
         if (self.query is None) == (self.clip_id is None):
             raise ValueError("needs exactly one of query and clip_id")
+        if self.query is not None and self.query_modality is not None:
+            raise ValueError("query_modality is of a clip; words have none, so leave it out")
         return self
 
 
@@ -222,6 +233,7 @@ class RetrieveForm(RequestPart):
     minus: Minus = Field(default_factory=list)
     top_k: TopK = 5
     modality: SearchModality = "both"
+    query_modality: QueryModality = None
     filter: Json[RetrieveFilter] | None = Field(
         None,
         description="The same object as in `POST /retrieve`, as JSON text.",

@@ -144,6 +144,7 @@ def search_options(wanted: schemas.RetrieveRequest | schemas.RetrieveForm) -> Se
     """Shape what the searches have in common."""
     return SearchOptions(
         modality=wanted.modality,
+        query_modality=wanted.query_modality or wanted.modality,
         top_k=wanted.top_k,
         filter=search_filter(wanted.filter),
         minus=tuple(wanted.minus),

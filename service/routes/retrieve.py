@@ -37,7 +37,9 @@ async def retrieve(body: schemas.RetrieveRequest, resources: ResourcesDep) -> sc
 async def retrieve_by_file(upload: UploadDep, resources: ResourcesDep) -> schemas.Results:
     """Find the stored clips that are most like a file, which is not stored."""
     form = upload.form(schemas.RetrieveForm)
-    modality: ModalityChoice = "auto" if form.modality == "both" else form.modality
+    options = shaping.search_options(form)
+    by = options.query_modality
+    modality: ModalityChoice = "auto" if by == "both" else by
     embedding = await resources.pipeline.embed_clip(upload.path, modality=modality)
-    hits = await resources.retriever.by_embedding(embedding, shaping.search_options(form))
+    hits = await resources.retriever.by_embedding(embedding, options)
     return shaping.results(hits, model_id=resources.embedder.card.model_id)

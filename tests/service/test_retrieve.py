@@ -110,6 +110,22 @@ def test_a_modality_finds_only_clips_that_have_it(client: TestClient) -> None:
     assert_problem(reply, 422, "modality_missing")
 
 
+def test_a_sound_finds_pictures_and_pictures_find_a_sound(client: TestClient) -> None:
+    sound = store(client, wav(hertz=300))["clip_id"]
+    silent_video = store(client, mp4(sound=False))["clip_id"]
+
+    heard = hits(client, clip_id=sound, query_modality="audio", modality="video")
+    seen = hits(client, clip_id=silent_video, query_modality="video", modality="audio")
+    data = {"query_modality": "audio", "modality": "video"}
+    by_file = client.post("/retrieve/by-file", files=file_part(wav(hertz=300)), data=data)
+
+    assert ids(heard) == [silent_video]
+    assert ids(seen) == [sound]
+    assert by_file.json()["results"] == heard
+    reply = client.post("/retrieve", json={"clip_id": sound, "query_modality": "video"})
+    assert "query_modality" in assert_problem(reply, 422, "modality_missing")["detail"]
+
+
 def test_minus_lowers_what_is_like_it(client: TestClient) -> None:
     store(client)
     (plain,) = hits(client, query="rain")
@@ -164,6 +180,8 @@ def test_an_empty_library_finds_nothing(shared: TestClient) -> None:
         ({"query": "rain", "top_k": 10**9}, "/top_k"),
         ({"query": "rain", "top_k": 1.5}, "/top_k"),
         ({"query": "rain", "modality": "auto"}, "/modality"),
+        ({"query": "rain", "query_modality": "audio"}, ""),
+        ({"clip_id": "x", "query_modality": "auto"}, "/query_modality"),
         ({"query": "rain", "minus": ["x"] * 21}, "/minus"),
         ({"query": "rain", "minus": [" "]}, "/minus/0"),
         ({"query": "rain", "filter": {"colour": "red"}}, "/filter/colour"),
