@@ -84,3 +84,6 @@ class ExactStore:
         )
         self._state = _State(ids, vectors)
         return generation
+
+    def close(self) -> None:
+        """Do nothing: all of it lies in the process's memory."""

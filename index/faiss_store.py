@@ -85,6 +85,9 @@ class FaissStore:
             self._present = set(ids.tolist())
         return generation
 
+    def close(self) -> None:
+        """Do nothing: all of it lies in the process's memory."""
+
     def _remove(self, ids: Ids) -> int:
         gone = self._present.intersection(ids.tolist())
         if gone:

@@ -35,6 +35,7 @@ from index.names import (
     printable,
 )
 from index.ownership import adopt_model, claim_directory
+from index.registry import kind_of
 from index.segment_index import SegmentIndex
 from index.types import (
     ClassName,
@@ -91,6 +92,7 @@ class Library:
         self._writer = threading.Lock()
         self._resources = ExitStack()
         self._closed = False
+        self._out_of_step = False
         self._sweep()
         self._labels, self._segments = self._load_vectors()
 
@@ -123,16 +125,18 @@ class Library:
             resources.callback(catalogue.close)
             claim_directory(catalogue, directory)
             adopt_model(catalogue, model_id=model_id, dim=dim)
+            cache = VectorCache(
+                directory / "vectors", kind=vector_store, dim=dim, model_id=model_id
+            )
+            resources.callback(cache.close)
             library = cls(
                 directory,
                 catalogue=catalogue,
-                cache=VectorCache(
-                    directory / "vectors", kind=vector_store, dim=dim, model_id=model_id
-                ),
+                cache=cache,
                 model_id=model_id,
                 dim=dim,
                 weights=weights,
-                vector_store=vector_store,
+                vector_store=kind_of(vector_store),
             )
             library._resources = resources.pop_all()
             return library
@@ -144,6 +148,8 @@ class Library:
                 return
             self._closed = True
             with self._resources, self._catalogue.read() as reader:
+                if self._out_of_step:
+                    return
                 stores = (self._labels.store, *self._segments.stores.values())
                 self._cache.save(stores, generation=reader.generation())
 
@@ -282,6 +288,7 @@ class Library:
         Raises ValueError for a wrong shape, dtype or a value not finite.
         """
         self._refuse_closed()
+        self._catch_up()
         return self._labels.similarities(queries)
 
     # Clips
@@ -326,6 +333,7 @@ class Library:
         Raises ValueError for a negative offset or a limit below 1.
         """
         _check_slice(offset, limit)
+        self._catch_up()
         with self._reading() as reader:
             row_ids = self._matching(reader, filter or SearchFilter())
             clips = reader.clips(row_ids[offset : offset + limit])
@@ -415,6 +423,7 @@ class Library:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {top_k}.")
         combined = self._combined(query, minus)
+        self._catch_up()
         with self._reading() as reader:
             allowed = None
             if filter is not None:
@@ -461,7 +470,15 @@ class Library:
         """Be the one writer. Raises StorageError."""
         with self._writer:
             self._refuse_closed()
+            if self._out_of_step:
+                self._rebuild_vectors()
             yield
+
+    def _catch_up(self) -> None:
+        """Wait for vectors that hold every committed change. Raises StorageError."""
+        if self._out_of_step:
+            with self._exclusive():
+                pass  # Being the writer rebuilds them.
 
     def _record_clip(
         self, new: NewClip, media_file: StagedFile, thumbnail: StagedFile | None
@@ -511,16 +528,23 @@ class Library:
     def _in_step(self) -> Iterator[None]:
         """Bring committed rows into the vectors; where that fails, rebuild these from the rows.
 
-        The rows are on disk by now, so the caller's write has succeeded either way.
+        The rows are on disk by now, so the caller's write has succeeded either way. Where a store
+        is still out of reach, whoever needs the vectors next tries again.
         """
         try:
             yield
         except Exception:
             logger.exception("The vector store refused a committed change; rebuilding it.")
-            with self._catalogue.read() as reader:
-                self._labels, self._segments = read_indexes(
-                    reader, self._cache.build, self._weights
-                )
+            self._out_of_step = True
+            try:
+                self._rebuild_vectors()
+            except StorageError:
+                logger.exception("The vector store cannot be rebuilt yet.")
+
+    def _rebuild_vectors(self) -> None:
+        with self._catalogue.read() as reader:
+            self._labels, self._segments = read_indexes(reader, self._cache.build, self._weights)
+        self._out_of_step = False
 
     def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
         return matching_clips(reader, filter, labels=self._labels, weights=self._weights)

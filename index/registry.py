@@ -1,27 +1,72 @@
-"""Which vector stores there are: name -> "module:Class", imported only when asked for."""
+"""Which vector stores there are: name -> how to make one.
+
+A new store is one file and one line below.
+
+A store that keeps its vectors outside of this process takes a source after a colon: `milvus` is a
+file in the library's directory, `milvus:SOURCE` the file or the server that SOURCE names.
+"""
 
 from importlib import import_module
-from typing import cast
+from pathlib import Path
+from typing import NamedTuple, cast
 
 from index.vector_store import VectorStore
 
+
+class Entry(NamedTuple):
+    """How a store is made.
+
+    Attributes:
+        maker: `module:Class`, imported only when asked for. It is called with `dim`, `model_id` and
+            `name`.
+        placed: whether its vectors lie outside of this process's memory; it is then called also
+            with the `source`, or None, and with a `directory` for what it keeps without one.
+    """
+
+    maker: str
+    placed: bool = False
+
+
 STORES = {
-    "exact": "index.exact_store:ExactStore",
-    "faiss": "index.faiss_store:FaissStore",
+    "exact": Entry("index.exact_store:ExactStore"),
+    "faiss": Entry("index.faiss_store:FaissStore"),
+    "milvus": Entry("index.milvus_store:MilvusStore", placed=True),
 }
 
 PACKAGES = {"faiss": "faiss-cpu"}
 """What to install for a module whose package has another name."""
 
 
-def create_store(kind: str, *, dim: int, model_id: str, name: str) -> VectorStore:
-    """Make an empty store of a registered kind for vectors (N, dim).
+def kind_of(store: str) -> str:
+    """Return the kind without its source, which may hold a password."""
+    return store.partition(":")[0]
 
-    Raises ValueError for an unknown kind, ImportError naming the package that a kind lacks.
-    """
+
+def check_store(store: str) -> None:
+    """Raise ValueError unless this is a registered kind, with a source where it takes one."""
+    kind, colon, source = store.partition(":")
     if kind not in STORES:
         raise ValueError(f"Unknown vector store {kind!r}; choose one of {', '.join(STORES)}.")
-    module_name, class_name = STORES[kind].split(":")
+    if colon and not STORES[kind].placed:
+        raise ValueError(f"The vector store {kind!r} lies in memory; give it without a source.")
+    if colon and not source:
+        raise ValueError(
+            f"The vector store {store!r} names nothing after the colon; give {kind}:SOURCE or "
+            f"{kind} alone."
+        )
+
+
+def create_store(store: str, *, dim: int, model_id: str, name: str, directory: Path) -> VectorStore:
+    """Make an empty store, `KIND` or `KIND:SOURCE`, for vectors (N, dim).
+
+    `directory` is where a store may keep what it does not keep in memory. Raises ValueError for an
+    unknown kind or a source that cannot be used, ImportError naming the package that a kind lacks,
+    StorageError where its vectors lie out of reach.
+    """
+    check_store(store)
+    kind, _, source = store.partition(":")
+    entry = STORES[kind]
+    module_name, class_name = entry.maker.split(":")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
@@ -31,4 +76,6 @@ def create_store(kind: str, *, dim: int, model_id: str, name: str) -> VectorStor
             f"The vector store {kind!r} needs the package {package!r}, which is not installed; "
             f"run `pip install {package}`."
         ) from error
-    return cast(VectorStore, getattr(module, class_name)(dim=dim, model_id=model_id, name=name))
+    place = {"source": source or None, "directory": directory} if entry.placed else {}
+    made = getattr(module, class_name)(dim=dim, model_id=model_id, name=name, **place)
+    return cast(VectorStore, made)

@@ -1,11 +1,13 @@
 """The directory of saved vectors: read where they match the catalogue, else made anew from it."""
 
 import logging
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from index.durable import make_directory
+from index.errors import StorageError
 from index.registry import create_store
 from index.vector_store import Ids, Vectors, VectorStore
 
@@ -23,6 +25,7 @@ class VectorCache:
         self._kind = kind
         self._dim = dim
         self._model_id = model_id
+        self._made: weakref.WeakSet[VectorStore] = weakref.WeakSet()
 
     def open(self, name: str, batches: Batches, *, generation: int) -> VectorStore:
         """Return the saved store if it is of this generation, else a new one from `batches`.
@@ -56,7 +59,7 @@ class VectorCache:
             try:
                 make_directory(self._directory)
                 store.save(self._path(store.name), generation=generation)
-            except OSError as error:
+            except (OSError, StorageError) as error:
                 logger.warning(
                     "The %r vectors were not saved and will be rebuilt: %s", store.name, error
                 )
@@ -71,8 +74,21 @@ class VectorCache:
             with suppress(OSError):
                 path.unlink()
 
+    def close(self) -> None:
+        """Close every store that was made, also those that were replaced meanwhile."""
+        for store in list(self._made):
+            store.close()
+
     def _empty(self, name: str) -> VectorStore:
-        return create_store(self._kind, dim=self._dim, model_id=self._model_id, name=name)
+        store = create_store(
+            self._kind,
+            dim=self._dim,
+            model_id=self._model_id,
+            name=name,
+            directory=self._directory,
+        )
+        self._made.add(store)
+        return store
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.vectors"

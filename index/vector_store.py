@@ -15,9 +15,9 @@ class VectorStore(Protocol):
 
     The contract, which every registered store is tested against:
 
-    - A store is made by `Store(dim=..., model_id=..., name=...)` and is then empty; only `load`
-      brings an earlier state back. `name` says which vectors these are, so that one set is never
-      loaded as another.
+    - A store is made by `Store(dim=..., model_id=..., name=...)`, a placed one (see
+      `index.registry.Entry`) also by where, and is then empty; only `load` brings an earlier state
+      back. `name` says which vectors these are, so that one set is never loaded as another.
     - Vectors are `(N, dim) float32`, finite. They need not be of unit length. Ids are `(N,) int64`,
       non-negative, distinct within a call, and chosen by the caller (the catalogue's row ids).
     - Similarity is the inner product; **higher is closer**. Results come best first; equal scores
@@ -29,6 +29,9 @@ class VectorStore(Protocol):
     - `search` returns min(k, number of candidates) columns, never padding.
     - A store is a cache: it may be thrown away and rebuilt from the catalogue at any time. `save`
       writes elsewhere, syncs, then renames, so a crash leaves the old file or the new one.
+    - A store whose vectors lie outside of this process may besides raise StorageError from every
+      method, where they cannot be reached. After one from `add` or `remove` its state is unknown:
+      it must be rebuilt. Atomic is meant towards the readers of the same store object.
     """
 
     dim: int
@@ -74,6 +77,13 @@ class VectorStore(Protocol):
 
         Raises ValueError where the file is missing, corrupt, or of another name, model or
         dimension; the state is then unchanged.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop work in the background; let go of what lies outside the process's memory.
+
+        What was saved stays. Allowed more than once; nothing else is called afterwards.
         """
         ...
 

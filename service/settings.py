@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from index.registry import STORES
+from index.registry import STORES, check_store
 
 PREFIX = "AVGZSL_"
 
@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     )
 
     vector_store: str = Field(
-        default="faiss", description=f"Where vectors are searched: {', '.join(STORES)}."
+        default="faiss",
+        description=f"Where vectors are searched: {', '.join(STORES)}; `milvus:SOURCE` says "
+        "where Milvus lies, a server's URL or a file that ends in `.db`.",
     )
     catalogue_url: str | None = Field(
         default=None,
@@ -121,8 +123,7 @@ class Settings(BaseSettings):
     @field_validator("vector_store")
     @classmethod
     def _is_registered(cls, value: str) -> str:
-        if value not in STORES:
-            raise ValueError(f"it should be one of {', '.join(STORES)}")
+        check_store(value)
         return value
 
     @property

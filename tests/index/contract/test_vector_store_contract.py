@@ -1,19 +1,20 @@
 """The contract of `index.vector_store`, on every registered store."""
 
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.registry import STORES, create_store
+from index.registry import create_store
 from index.vector_store import Ids, Vectors, VectorStore
+from tests.index.stores import KINDS
 
 DIM = 4
 
 
-def make(kind: str, **changes: object) -> VectorStore:
-    return create_store(kind, **{"dim": DIM, "model_id": "m", "name": "audio", **changes})  # type: ignore[arg-type]
+Make = Callable[..., VectorStore]
 
 
 def ids(*values: int) -> Ids:
@@ -24,14 +25,27 @@ def vectors(*rows: tuple[float, ...]) -> Vectors:
     return np.array(rows, np.float32).reshape(-1, DIM)
 
 
-@pytest.fixture(params=sorted(STORES))
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=KINDS)
+def make(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Make]:
+    """Makes stores of one kind and of one directory, and closes them when the test is over."""
+    directory = tmp_path_factory.mktemp("store")
+    made: list[VectorStore] = []
+
+    def make_one(**changes: object) -> VectorStore:
+        options = {"dim": DIM, "model_id": "m", "name": "audio", "directory": directory}
+        made.append(create_store(request.param, **{**options, **changes}))
+        return made[-1]
+
+    yield make_one
+    for store in made:
+        store.close()
 
 
 @pytest.fixture
-def store(kind: str) -> VectorStore:
-    return make(kind)
+def store(make: Make) -> VectorStore:
+    return make()
 
 
 def random_vectors(count: int, seed: int = 0) -> Vectors:
@@ -155,12 +169,12 @@ def test_bad_searches_are_refused(store: VectorStore) -> None:
 
 
 def test_what_is_saved_is_loaded_with_its_generation(
-    kind: str, store: VectorStore, tmp_path: Path
+    make: Make, store: VectorStore, tmp_path: Path
 ) -> None:
     store.add(ids(5, 1, 8), random_vectors(3))
     store.remove(ids(1))
     store.save(tmp_path / "a", generation=7)
-    other = make(kind)
+    other = make()
     other.add(ids(99), random_vectors(1))
     assert other.load(tmp_path / "a") == 7
     assert other.count() == 2
@@ -169,9 +183,9 @@ def test_what_is_saved_is_loaded_with_its_generation(
     assert other.count() == 3
 
 
-def test_an_empty_store_is_saved_and_loaded(kind: str, store: VectorStore, tmp_path: Path) -> None:
+def test_an_empty_store_is_saved_and_loaded(make: Make, store: VectorStore, tmp_path: Path) -> None:
     store.save(tmp_path / "a", generation=0)
-    assert make(kind).load(tmp_path / "a") == 0
+    assert make().load(tmp_path / "a") == 0
 
 
 def test_saving_replaces_the_file_and_leaves_no_other(store: VectorStore, tmp_path: Path) -> None:
@@ -184,12 +198,12 @@ def test_saving_replaces_the_file_and_leaves_no_other(store: VectorStore, tmp_pa
 
 @pytest.mark.parametrize("changes", [{"model_id": "other"}, {"dim": 5}, {"name": "video"}])
 def test_a_file_of_another_model_dimension_or_name_is_refused(
-    kind: str, store: VectorStore, tmp_path: Path, changes: dict[str, object]
+    make: Make, store: VectorStore, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     store.add(ids(1), random_vectors(1))
     store.save(tmp_path / "a", generation=1)
     with pytest.raises(ValueError, match="expected"):
-        make(kind, **changes).load(tmp_path / "a")
+        make(**changes).load(tmp_path / "a")
 
 
 def test_a_missing_file_is_refused(store: VectorStore, tmp_path: Path) -> None:
@@ -238,3 +252,15 @@ def test_readers_never_see_half_of_a_write(store: VectorStore) -> None:
     for reader in readers:
         reader.join()
     assert torn == []
+
+
+def test_a_store_may_be_closed_twice_and_what_it_saved_stays(
+    make: Make, store: VectorStore, tmp_path: Path
+) -> None:
+    store.add(ids(1), vectors((1, 2, 3, 4)))
+    store.save(tmp_path / "a", generation=5)
+    store.close()
+    store.close()
+    other = make()
+    assert other.load(tmp_path / "a") == 5
+    assert other.get(ids(1)).tolist() == [[1, 2, 3, 4]]
