@@ -1,129 +1,331 @@
-"""The default vector store: exact inner products by FAISS, in memory."""
+"""The default vector store: FAISS in memory, exact while it is small, trained once it is not."""
 
+import ctypes
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index.faiss_flat import FlatIndex
+from index.faiss_ivf import CHUNK, IvfIndex, Stopped, Training
 from index.read_write_lock import ReadWriteLock
-from index.vector_file import VectorFileHeader, read_own_vectors, write_vector_file
+from index.sorted_ids import NO_IDS, contains, distinct, with_ids, without_ids
+from index.types import StoreStatus
+from index.vector_file import VectorFileHeader, open_vector_file, write_sections
 from index.vector_store import Ids, Vectors, check_ids, check_pairs, check_search
+
+logger = logging.getLogger(__name__)
+
+TRAIN_AT = 50_000
+"""Vectors beyond which an exact search takes more than some 5 ms of a core (384 dimensions)."""
+
+RECALL = 0.99
+
+REGROWTH = 2
+"""An index is trained anew once it holds this many times what it was trained on."""
+
+SHRINKAGE = 4
+"""An index is trained anew once it holds this part of what it was trained on."""
+
+FEW_ALLOWED = 100
+"""Where one in so many vectors is allowed, or fewer, they are taken out and compared with."""
+
+FEW_CHANGES = 100
+"""Changes that a new index may lack when writers are kept waiting for it."""
+
+SPARSE_IDS = 64
+"""Ids are not marked in a bitmap where only one in so many is wanted."""
+
+Ask = Callable[[int], tuple[NDArray[np.float32], Ids]]
+"""Returns so many best scores and ids of each query."""
 
 
 class FaissStore:
-    """A `VectorStore` over `IndexIDMap2(IndexFlatIP)`: exact, and removal gives the memory back.
+    """A `VectorStore` over `FlatIndex`, and beyond `train_at` vectors over `IvfIndex`.
+
+    The second is trained by a thread of its own while the first goes on to answer, is brought up
+    to date, and takes its place between two searches. A training that fails is logged.
 
     FAISS allows concurrent readers but no reader beside a writer, hence the lock.
     """
 
-    def __init__(self, *, dim: int, model_id: str, name: str) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        model_id: str,
+        name: str,
+        exact: bool = False,
+        train_at: int = TRAIN_AT,
+        recall: float = RECALL,
+    ) -> None:
         self.dim = dim
         self.model_id = model_id
         self.name = name
+        self._exact = exact
+        self._train_at = train_at
+        self._recall = recall
         self._lock = ReadWriteLock()
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        self._index: FlatIndex | IvfIndex = FlatIndex(dim)
         # FAISS would scan all its ids to tell whether one is present.
-        self._present: set[int] = set()
+        self._ids = NO_IDS
+        self._trainer: threading.Thread | None = None
+        self._trained_at = 0
+        # What the index in training lacks.
+        self._changed: set[int] = set()
+        self._unwanted = threading.Event()
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
         check_pairs(ids, vectors, self.dim)
+        faiss.omp_set_num_threads(1)
+        replaced = ids[contains(self._ids, ids)]
+        held = with_ids(self._ids, ids)
         with self._lock.writing():
-            self._remove(ids)
-            self._index.add_with_ids(vectors, ids)
-            self._present.update(ids.tolist())
+            if replaced.size:
+                self._index.remove(replaced)
+            self._index.add(ids, vectors)
+            self._note(held, ids)
+        self._train_if_outgrown()
 
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""
         check_ids(ids)
-        with self._lock.writing():
-            return self._remove(ids)
+        gone = distinct(ids[contains(self._ids, ids)])
+        if gone.size:
+            held = without_ids(self._ids, gone)
+            with self._lock.writing():
+                self._index.remove(gone)
+                self._note(held, gone)
+            self._train_if_outgrown()
+        return len(gone)
 
     def search(
         self, queries: Vectors, k: int, *, allowed: Ids | None = None
     ) -> tuple[NDArray[np.float32], Ids]:
         """Return scores (Q, K) float32 and ids (Q, K) int64, best first, equal scores by id."""
         check_search(queries, k, self.dim, allowed)
-        selector = None if allowed is None else faiss.IDSelectorBatch(allowed)
+        # Searches already run side by side, one a caller's thread; a team of threads in each waits
+        # for itself on a busy machine. OpenMP keeps the number per thread, hence here.
+        faiss.omp_set_num_threads(1)
+        wanted = None if allowed is None else distinct(allowed)
         with self._lock.reading():
-            most = len(self._present) if allowed is None else min(len(self._present), len(allowed))
-            scores, ids = self._search_past_ties(queries, min(k, most), most, selector)
-        order = np.lexsort((ids, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+            ids = self._ids
+            candidates = ids if wanted is None else wanted[contains(ids, wanted)]
+            k = min(k, len(candidates))
+            if not len(queries) or not k:
+                return np.empty((len(queries), 0), np.float32), np.empty(
+                    (len(queries), 0), np.int64
+                )
+            ask: Ask
+            if wanted is None:
+                ask = partial(self._index.search, queries, k, selector=None)
+            elif len(candidates) * FEW_ALLOWED <= len(ids):
+                ask = partial(_compare, queries, candidates, self._index.vectors(candidates))
+            else:
+                selector = _selector(candidates)
+                ask = partial(self._index.search, queries, k, selector=selector)
+            scores, found = _past_ties(ask, k, len(candidates))
+        order = np.lexsort((found, -scores), axis=1)[:, :k]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
     def get(self, ids: Ids) -> Vectors:
         """Return the vectors (N, dim) of ids that are all present. Raises KeyError."""
         check_ids(ids)
         with self._lock.reading():
-            missing = set(ids.tolist()) - self._present
-            if missing:
-                raise KeyError(f"The {self.name!r} vectors hold no id {min(missing)}.")
-            return self._vectors(ids)
+            missing = ids[~contains(self._ids, ids)]
+            if missing.size:
+                raise KeyError(f"The {self.name!r} vectors hold no id {missing.min()}.")
+            return self._index.vectors(ids)
 
     def count(self) -> int:
         """How many vectors are held."""
-        return len(self._present)
+        return len(self._ids)
+
+    def describe(self) -> StoreStatus:
+        """Say how searches are answered."""
+        with self._lock.reading():
+            return StoreStatus(
+                kind=self._index.kind,
+                vectors=len(self._ids),
+                recall=self._index.recall,
+                training=self._trainer is not None,
+            )
 
     def save(self, path: Path, *, generation: int) -> None:
-        """Write the state to a vector file. Raises OSError."""
+        """Write the state, a trained index as such, to a vector file. Raises OSError."""
         with self._lock.reading():
-            ids = np.array(sorted(self._present), np.int64)
-            vectors = self._vectors(ids)
-        header = VectorFileHeader(self.name, self.model_id, self.dim, len(ids), generation)
-        write_vector_file(path, header, ids, vectors)
+            training = self._index.training
+            header = VectorFileHeader(
+                self.name,
+                self.model_id,
+                self.dim,
+                len(self._ids),
+                generation,
+                None if training is None else training.as_json(),
+            )
+            write_sections(path, header, self._index.sections())
 
     def load(self, path: Path) -> int:
         """Replace the state by a file's and return its generation. Raises ValueError."""
-        generation, ids, vectors = read_own_vectors(
-            path, name=self.name, model_id=self.model_id, dim=self.dim
-        )
-        index = faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
-        index.add_with_ids(vectors, ids)
+        faiss.omp_set_num_threads(1)
+        with open_vector_file(path, name=self.name, model_id=self.model_id, dim=self.dim) as reader:
+            index: FlatIndex | IvfIndex
+            trained = reader.header.trained
+            if trained is None:
+                index, ids = FlatIndex.read(reader)
+            elif self._exact:
+                raise ValueError(f"{path.name} holds a trained index; expected an exact one.")
+            else:
+                index, ids = IvfIndex.read(reader, Training.from_json(trained))
+            reader.end()
+            generation = reader.header.generation
+        self._stop_training()
         with self._lock.writing():
             self._index = index
-            self._present = set(ids.tolist())
+            self._ids = ids
+            self._trained_at = 0 if index.training is None else index.training.count
+        self._train_if_outgrown()
         return generation
 
     def close(self) -> None:
-        """Do nothing: all of it lies in the process's memory."""
+        """Stop a training under way; start none any more."""
+        self._exact = True
+        self._stop_training()
 
-    def _remove(self, ids: Ids) -> int:
-        gone = self._present.intersection(ids.tolist())
-        if gone:
-            self._index.remove_ids(faiss.IDSelectorBatch(np.array(list(gone), np.int64)))
-            self._present -= gone
-        return len(gone)
+    def wait_for_training(self) -> None:
+        """Return once no training is under way."""
+        trainer = self._trainer
+        if trainer is not None:
+            trainer.join()
 
-    def _vectors(self, ids: Ids) -> Vectors:
-        if not ids.size:
-            return np.empty((0, self.dim), np.float32)
-        vectors: Vectors = self._index.reconstruct_batch(ids)
-        return vectors
+    # Training: the methods below but the first two run in the trainer's thread.
 
-    def _search_past_ties(
-        self, queries: Vectors, k: int, most: int, selector: faiss.IDSelector | None
-    ) -> tuple[NDArray[np.float32], Ids]:
-        """Return at least the k best of each query, and all that tie with the k-th.
+    def _train_if_outgrown(self) -> None:
+        if self._trainer is None and self._outgrown():
+            # No daemon: the interpreter would end, and crash, in the middle of a FAISS call. It
+            # waits for this thread instead, which notices (`_check`).
+            self._trainer = threading.Thread(target=self._train, name=f"train-{self.name}")
+            self._trainer.start()
 
-        FAISS keeps an arbitrary few of the ids that tie for the last places; asking for more until
-        the tie is broken lets the caller choose the lowest.
-        """
-        if not len(queries) or not k:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        parameters = faiss.SearchParameters()
-        parameters.sel = selector
-        # Searches already run side by side, one a caller's thread; a team of threads in each waits
-        # for itself on a busy machine. OpenMP keeps the number per thread, hence here.
+    def _stop_training(self) -> None:
+        self._unwanted.set()
+        self.wait_for_training()
+        self._unwanted.clear()
+
+    def _train(self) -> None:
         faiss.omp_set_num_threads(1)
-        reach = k
+        try:
+            while True:
+                with self._lock.writing():
+                    if not self._outgrown():
+                        self._trainer = None
+                        return
+                    ids = self._ids
+                    self._changed = set()
+                    # A size that failed is not tried again either.
+                    self._trained_at = len(ids)
+                self._swap_in(self._trained(ids))
+                _return_memory()
+        except Exception as error:
+            if not isinstance(error, Stopped):
+                logger.exception("The index of the %r vectors could not be trained.", self.name)
+            with self._lock.writing():
+                self._trainer = None
+
+    def _outgrown(self) -> bool:
+        count = len(self._ids)
+        if self._exact:
+            return False
+        if self._index.training is not None and count * SHRINKAGE <= self._trained_at:
+            return True
+        return count >= max(self._train_at, REGROWTH * self._trained_at)
+
+    def _check(self) -> None:
+        if self._unwanted.is_set() or not threading.main_thread().is_alive():
+            raise Stopped
+
+    def _trained(self, ids: Ids) -> FlatIndex | IvfIndex:
+        """Return an index, of the kind that their number asks for, of these ids' vectors."""
+        if len(ids) >= self._train_at:
+            return IvfIndex.build(ids, self._fetch, recall=self._recall, check=self._check)
+        index = FlatIndex(self.dim)
+        for start in range(0, len(ids), CHUNK):
+            self._check()
+            held, vectors = self._fetch(ids[start : start + CHUNK])
+            index.add(held, vectors)
+        return index
+
+    def _swap_in(self, index: FlatIndex | IvfIndex) -> None:
+        """Bring an index up to date, the last few changes while nobody else has the lock."""
         while True:
-            reach = min(2 * reach, most)
-            scores, ids = self._index.search(queries, reach, params=parameters)
-            # Padding (id -1) is alike in all rows: each query has the same candidates.
-            found = int((ids[0] >= 0).sum())
-            scores, ids = scores[:, :found], ids[:, :found]
-            if found <= k or found < reach or reach == most:
-                return scores, ids
-            if (scores[:, k - 1] > scores[:, -1]).all():
-                return scores, ids
+            self._check()
+            with self._lock.writing():
+                changed, self._changed = np.array(sorted(self._changed), np.int64), set()
+                if len(changed) <= FEW_CHANGES:
+                    index.remove(changed)
+                    index.add(*self._held(changed))
+                    self._index = index
+                    return
+            index.remove(changed)
+            index.add(*self._fetch(changed))
+
+    def _fetch(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Return those of ids that are held, in their order, and their vectors."""
+        with self._lock.reading():
+            return self._held(ids)
+
+    def _held(self, ids: Ids) -> tuple[Ids, Vectors]:
+        held = ids[contains(self._ids, ids)]
+        return held, self._index.vectors(held)
+
+    def _note(self, held: Ids, changed: Ids) -> None:
+        self._ids = held
+        if self._trainer is not None:
+            self._changed.update(changed.tolist())
+
+
+def _return_memory() -> None:
+    """Give the system back what the old index took: glibc keeps it, as much as all vectors."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _selector(ids: Ids) -> faiss.IDSelector:
+    """Return what tells FAISS whether an id is one of these (N,), which ascend."""
+    if ids[-1] > SPARSE_IDS * len(ids):
+        return faiss.IDSelectorBatch(ids)
+    # Row ids are mostly in close order: a bit for each answers twice as fast as a hash table.
+    bits = np.zeros(ids[-1] + 1, np.bool_)
+    bits[ids] = True
+    return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+
+
+def _past_ties(ask: Ask, k: int, most: int) -> tuple[NDArray[np.float32], Ids]:
+    """Return at least the k best of each query, and all that tie with the k-th.
+
+    FAISS keeps an arbitrary few of the ids that tie for the last places; asking for more until
+    the tie is broken lets the caller choose the lowest.
+    """
+    reach = k
+    while True:
+        reach = min(2 * reach, most)
+        scores, ids = ask(reach)
+        # Padding: the query has no more candidates.
+        complete = (ids[:, -1] < 0) | (scores[:, k - 1] > scores[:, -1])
+        if reach == most or complete.all():
+            return scores, ids
+
+
+def _compare(
+    queries: Vectors, ids: Ids, vectors: Vectors, reach: int
+) -> tuple[NDArray[np.float32], Ids]:
+    """Return the `reach` best scores and ids of queries among these vectors (N, dim)."""
+    scores, places = faiss.knn(queries, vectors, reach, metric=faiss.METRIC_INNER_PRODUCT)
+    return scores, ids[places]

@@ -161,6 +161,24 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How a vector store answers.
+
+    Attributes:
+        kind: `exact`, or the approximate index in use: `ivf`, ...
+        vectors: how many are held.
+        recall: the part of the 10 nearest that searches find, measured on its own vectors; 1 where
+            exact.
+        training: whether an index is being trained that will take this one's place.
+    """
+
+    kind: str
+    vectors: int
+    recall: float
+    training: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryStatus:
     """Counts for `/model` and the command line."""
 
@@ -171,3 +189,5 @@ class LibraryStatus:
     classes: int
     vectors: Mapping[str, int] = field(default_factory=dict)
     """Vectors held per store: `labels`, `audio`, `video`, `both`."""
+    indexes: Mapping[str, StoreStatus] = field(default_factory=dict)
+    """How each of these stores answers."""

@@ -1,0 +1,37 @@
+"""Sets of ids as ascending arrays: 8 bytes an id, where a Python set takes ten times as much.
+
+An array is never changed in place, so who holds one holds a snapshot.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.vector_store import Ids
+
+NO_IDS: Ids = np.empty(0, np.int64)
+
+
+def contains(held: Ids, ids: Ids) -> NDArray[np.bool_]:
+    """Return for each of `ids` (N,) whether the ascending `held` (M,) has it; O(N log M)."""
+    if not held.size:
+        return np.zeros(len(ids), np.bool_)
+    places = np.searchsorted(held, ids).clip(max=len(held) - 1)
+    found: NDArray[np.bool_] = held[places] == ids
+    return found
+
+
+def with_ids(held: Ids, ids: Ids) -> Ids:
+    """Return the ascending union of `held` and the distinct `ids`."""
+    new = np.sort(ids[~contains(held, ids)])
+    return np.insert(held, np.searchsorted(held, new), new)
+
+
+def without_ids(held: Ids, ids: Ids) -> Ids:
+    """Return `held` without `ids`, still ascending."""
+    return np.delete(held, np.searchsorted(held, ids[contains(held, ids)]))
+
+
+def distinct(ids: Ids) -> Ids:
+    """Return `ids` ascending, each once. `np.unique` hashes, which takes several times as long."""
+    ascending = np.sort(ids)
+    return ascending[np.concatenate([[True], ascending[1:] != ascending[:-1]])[: len(ids)]]
