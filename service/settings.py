@@ -1,5 +1,6 @@
 """Every setting of the service, its default and its range: environment variables `AVGZSL_*`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -153,4 +154,6 @@ def _explained(error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"{PREFIX}{name.upper()} is {str(error['input'])[:80]!r}: {message}"
+    # An address may hold a password, and this text is logged.
+    value = re.sub(r"//[^/]*@", "//***@", str(error["input"]))[:80]
+    return f"{PREFIX}{name.upper()} is {value!r}: {message}"

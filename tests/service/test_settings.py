@@ -65,6 +65,15 @@ def test_a_bad_value_is_told_in_one_line_by_its_variable(
     assert "\n" not in message
 
 
+def test_a_password_in_a_bad_value_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}VECTOR_STORE", "milvs:http://root:secret@host:19530")
+
+    with pytest.raises(SettingsError, match="milvs:http://\\*\\*\\*@host") as caught:
+        load_settings()
+
+    assert "secret" not in str(caught.value)
+
+
 def test_every_setting_is_described() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
