@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.types import StoreStatus
 from index.vector_file import VectorFileHeader, read_own_vectors, write_vector_file
 from index.vector_store import Ids, Vectors, check_ids, check_pairs, check_search
 
@@ -70,6 +71,10 @@ class ExactStore:
     def count(self) -> int:
         """How many vectors are held."""
         return len(self._state.ids)
+
+    def describe(self) -> StoreStatus:
+        """Say that every vector is compared with."""
+        return StoreStatus(kind="exact", vectors=self.count(), recall=1.0, training=False)
 
     def save(self, path: Path, *, generation: int) -> None:
         """Write the state to a vector file. Raises OSError."""

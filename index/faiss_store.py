@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -304,7 +305,8 @@ def _selector(ids: Ids) -> faiss.IDSelector:
     # Row ids are mostly in close order: a bit for each answers twice as fast as a hash table.
     bits = np.zeros(ids[-1] + 1, np.bool_)
     bits[ids] = True
-    return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+    bitmap: Any = np.packbits(bits, bitorder="little")
+    return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg]
 
 
 def _past_ties(ask: Ask, k: int, most: int) -> tuple[NDArray[np.float32], Ids]:

@@ -53,7 +53,7 @@ from index.types import (
 )
 from index.vector_cache import VectorCache
 from index.vector_indexes import read_indexes
-from index.vector_store import check_vectors
+from index.vector_store import VectorStore, check_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +166,8 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Count what is held."""
+        stores: dict[str, VectorStore] = {"labels": self._labels.store}
+        stores.update(self._segments.stores.items())
         with self._reading() as reader:
             return LibraryStatus(
                 model_id=self._model_id,
@@ -173,10 +175,8 @@ class Library:
                 clips=reader.count_clips(),
                 segments=reader.count_segments(),
                 classes=reader.count_classes(),
-                vectors={
-                    "labels": self._labels.store.count(),
-                    **{name: store.count() for name, store in self._segments.stores.items()},
-                },
+                vectors={name: store.count() for name, store in stores.items()},
+                indexes={name: store.describe() for name, store in stores.items()},
             )
 
     # Classes

@@ -21,15 +21,18 @@ class Entry(NamedTuple):
             `name`.
         placed: whether its vectors lie outside of this process's memory; it is then called also
             with the `source`, or None, and with a `directory` for what it keeps without one.
+        trained: whether it may go over to an approximate index; it is then called also with
+            `exact`, which forbids that.
     """
 
     maker: str
     placed: bool = False
+    trained: bool = False
 
 
 STORES = {
     "exact": Entry("index.exact_store:ExactStore"),
-    "faiss": Entry("index.faiss_store:FaissStore"),
+    "faiss": Entry("index.faiss_store:FaissStore", trained=True),
     "milvus": Entry("index.milvus_store:MilvusStore", placed=True),
 }
 
@@ -56,12 +59,15 @@ def check_store(store: str) -> None:
         )
 
 
-def create_store(store: str, *, dim: int, model_id: str, name: str, directory: Path) -> VectorStore:
+def create_store(
+    store: str, *, dim: int, model_id: str, name: str, directory: Path, exact: bool = False
+) -> VectorStore:
     """Make an empty store, `KIND` or `KIND:SOURCE`, for vectors (N, dim).
 
-    `directory` is where a store may keep what it does not keep in memory. Raises ValueError for an
-    unknown kind or a source that cannot be used, ImportError naming the package that a kind lacks,
-    StorageError where its vectors lie out of reach.
+    `directory` is where a store may keep what it does not keep in memory; an `exact` one misses no
+    neighbour, however many it holds. Raises ValueError for an unknown kind or a source that cannot
+    be used, ImportError naming the package that a kind lacks, StorageError where its vectors lie
+    out of reach.
     """
     check_store(store)
     kind, _, source = store.partition(":")
@@ -76,6 +82,10 @@ def create_store(store: str, *, dim: int, model_id: str, name: str, directory: P
             f"The vector store {kind!r} needs the package {package!r}, which is not installed; "
             f"run `pip install {package}`."
         ) from error
-    place = {"source": source or None, "directory": directory} if entry.placed else {}
-    made = getattr(module, class_name)(dim=dim, model_id=model_id, name=name, **place)
+    options: dict[str, object] = {}
+    if entry.placed:
+        options |= {"source": source or None, "directory": directory}
+    if entry.trained:
+        options["exact"] = exact
+    made = getattr(module, class_name)(dim=dim, model_id=model_id, name=name, **options)
     return cast(VectorStore, made)

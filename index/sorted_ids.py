@@ -34,4 +34,6 @@ def without_ids(held: Ids, ids: Ids) -> Ids:
 def distinct(ids: Ids) -> Ids:
     """Return `ids` ascending, each once. `np.unique` hashes, which takes several times as long."""
     ascending = np.sort(ids)
-    return ascending[np.concatenate([[True], ascending[1:] != ascending[:-1]])[: len(ids)]]
+    first: NDArray[np.bool_] = np.ones(len(ids), np.bool_)
+    first[1:] = ascending[1:] != ascending[:-1]
+    return ascending[first]

@@ -27,12 +27,16 @@ class VectorCache:
         self._model_id = model_id
         self._made: weakref.WeakSet[VectorStore] = weakref.WeakSet()
 
-    def open(self, name: str, batches: Batches, *, generation: int) -> VectorStore:
+    def open(
+        self, name: str, batches: Batches, *, generation: int, exact: bool = False
+    ) -> VectorStore:
         """Return the saved store if it is of this generation, else a new one from `batches`.
+
+        An `exact` one never uses an approximate index.
 
         Raises ValueError for an unknown kind, ImportError where its package is missing.
         """
-        store = self._empty(name)
+        store = self._empty(name, exact)
         try:
             found = store.load(self._path(name))
         except ValueError as error:
@@ -44,11 +48,11 @@ class VectorCache:
         # A new library has neither a file nor vectors, which is nothing to report.
         if self._path(name).exists() or any(True for _ in batches()):
             logger.info("Rebuilding the %r vectors from the catalogue: %s", name, reason)
-        return self.build(name, batches)
+        return self.build(name, batches, exact=exact)
 
-    def build(self, name: str, batches: Batches) -> VectorStore:
+    def build(self, name: str, batches: Batches, *, exact: bool = False) -> VectorStore:
         """Return a new store that holds what `batches` yields."""
-        store = self._empty(name)
+        store = self._empty(name, exact)
         for ids, vectors in batches():
             store.add(ids, vectors)
         return store
@@ -79,13 +83,14 @@ class VectorCache:
         for store in list(self._made):
             store.close()
 
-    def _empty(self, name: str) -> VectorStore:
+    def _empty(self, name: str, exact: bool) -> VectorStore:
         store = create_store(
             self._kind,
             dim=self._dim,
             model_id=self._model_id,
             name=name,
             directory=self._directory,
+            exact=exact,
         )
         self._made.add(store)
         return store

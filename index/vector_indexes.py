@@ -1,6 +1,7 @@
 """The library's four sets of vectors, taken from the catalogue."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
@@ -11,8 +12,13 @@ from index.types import ModalityWeights, SearchModality
 from index.vector_cache import Batches
 from index.vector_store import Ids, Vectors, VectorStore
 
-MakeStore = Callable[[str, Batches], VectorStore]
-"""Returns the store of a name; the batches say what it must hold."""
+
+class MakeStore(Protocol):
+    """Returns the store of a name; the batches say what it must hold."""
+
+    def __call__(self, name: str, batches: Batches, *, exact: bool = False) -> VectorStore:
+        """Make one; an `exact` one never uses an approximate index."""
+        ...
 
 
 def read_indexes(
@@ -26,7 +32,9 @@ def read_indexes(
             lambda: segment_batches(reader.segment_vectors(), modality, weights),
         )
 
-    labels = LabelIndex(make_store("labels", lambda: _label_batches(reader)), reader.labels())
+    # A class that a search missed would have no score.
+    label_store = make_store("labels", lambda: _label_batches(reader), exact=True)
+    labels = LabelIndex(label_store, reader.labels())
     stores = {modality: make_segment_store(modality) for modality in MODALITIES}
     return labels, SegmentIndex(stores, weights)
 

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from index.types import StoreStatus
+
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
@@ -27,6 +29,11 @@ class VectorStore(Protocol):
       it, and sees it as soon as the call has returned.
     - Any number of threads may call `search`, `count` and `get` while one other thread writes.
     - `search` returns min(k, number of candidates) columns, never padding.
+    - A search finds the nearest. Beyond some number of vectors a store not made `exact` (see
+      `Entry`) may use an approximate index, which finds most of them; `describe` says which, and
+      its recall as measured. What is found has its exact score, and searches among `allowed` ids
+      or for all candidates are exact still. While such an index is made, the store answers and is
+      written to as before; where that fails, it goes on without.
     - A store is a cache: it may be thrown away and rebuilt from the catalogue at any time. `save`
       writes elsewhere, syncs, then renames, so a crash leaves the old file or the new one.
     - A store whose vectors lie outside of this process may besides raise StorageError from every
@@ -63,6 +70,10 @@ class VectorStore(Protocol):
 
     def count(self) -> int:
         """How many vectors are held."""
+        ...
+
+    def describe(self) -> StoreStatus:
+        """Say how searches are answered, and how well."""
         ...
 
     def save(self, path: Path, *, generation: int) -> None:

@@ -549,6 +549,16 @@ class ClipVectors(Answer):
 # Model and health
 
 
+class VectorIndex(Answer):
+    """How one set of vectors is searched."""
+
+    kind: str = Field(description="`exact`, or the approximate index in use.")
+    recall: float = Field(
+        description="Part of the 10 nearest that a search finds, as measured; 1 where exact."
+    )
+    training: bool = Field(description="Whether an index is being trained to take its place.")
+
+
 class ModelInfo(Answer):
     """Answer of `GET /model`."""
 
@@ -568,6 +578,12 @@ class ModelInfo(Answer):
                     "clips": 40,
                     "segments": 310,
                     "vectors": {"labels": 1200, "both": 310, "audio": 250, "video": 300},
+                    "indexes": {
+                        "labels": {"kind": "exact", "recall": 1.0, "training": False},
+                        "both": {"kind": "exact", "recall": 1.0, "training": False},
+                        "audio": {"kind": "exact", "recall": 1.0, "training": False},
+                        "video": {"kind": "exact", "recall": 1.0, "training": False},
+                    },
                 }
             ]
         }
@@ -585,6 +601,7 @@ class ModelInfo(Answer):
     clips: int
     segments: int
     vectors: Mapping[str, int]
+    indexes: Mapping[str, VectorIndex]
 
 
 class Health(Answer):

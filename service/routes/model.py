@@ -27,4 +27,8 @@ async def get_model(resources: ResourcesDep) -> schemas.ModelInfo:
         clips=status.clips,
         segments=status.segments,
         vectors=status.vectors,
+        indexes={
+            name: schemas.VectorIndex(kind=index.kind, recall=index.recall, training=index.training)
+            for name, index in status.indexes.items()
+        },
     )

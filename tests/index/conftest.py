@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from index.library import Library
+from index.registry import STORES
 from tests.index.builders import media_file, open_library
+from tests.index.stores import TRAINED, TRAINED_ENTRY
+
+
+@pytest.fixture(autouse=True)
+def trained_store_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STORES, TRAINED, TRAINED_ENTRY)
 
 
 @pytest.fixture

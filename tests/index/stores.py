@@ -4,7 +4,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from index.registry import STORES
+from index.registry import STORES, Entry
+
+TRAINED = "faiss-trained"
+"""A kind that `tests/index/conftest.py` registers for the tests."""
+TRAINED_ENTRY = Entry("tests.index.trained_store:TrainedStore", trained=True)
 
 NEEDED = {"milvus": ("pymilvus", "milvus_lite")}
 
@@ -20,4 +24,4 @@ def needs_packages_of(kind: str) -> pytest.MarkDecorator:
     )
 
 
-KINDS = [pytest.param(kind, marks=needs_packages_of(kind)) for kind in sorted(STORES)]
+KINDS = [pytest.param(kind, marks=needs_packages_of(kind)) for kind in sorted({*STORES, TRAINED})]

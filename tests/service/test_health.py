@@ -83,3 +83,4 @@ def test_the_model_is_described(client: TestClient) -> None:
     assert body["embedding_dim"] == 16
     assert (body["classes"], body["clips"], body["segments"]) == (3, 1, 1)
     assert body["vectors"]["labels"] == 3
+    assert body["indexes"]["audio"] == {"kind": "exact", "recall": 1.0, "training": False}

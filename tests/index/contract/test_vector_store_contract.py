@@ -264,3 +264,12 @@ def test_a_store_may_be_closed_twice_and_what_it_saved_stays(
     other = make()
     assert other.load(tmp_path / "a") == 5
     assert other.get(ids(1)).tolist() == [[1, 2, 3, 4]]
+
+
+def test_a_store_describes_how_it_answers(store: VectorStore) -> None:
+    store.add(np.arange(5, dtype=np.int64), random_vectors(5))
+    store.remove(ids(0))
+    status = store.describe()
+    assert (status.vectors, status.training) == (4, False)
+    assert status.kind
+    assert status.recall == 1
