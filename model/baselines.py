@@ -119,12 +119,22 @@ class ConseHead:
 
     def embed(self, x: Floats) -> Floats:
         """Combine text vectors, at unit length."""
-        probability = self.classifier.predict_proba(x)  # (N, C)
-        top = min(self.top, probability.shape[1])
-        least = np.partition(probability, -top, axis=1)[:, -top, None]  # (N, 1)
-        kept = np.where(probability >= least, probability, 0.0)
-        combined = kept @ self.text / kept.sum(axis=1, keepdims=True)
-        return unit_rows(combined.astype(np.float32))
+        return combine_text(self.classifier.predict_proba(x), self.text, self.top)
+
+
+def combine_text(probability: NDArray[np.floating], text: Floats, top: int) -> Floats:
+    """Mean text vectors (N, Dt), at unit length, of the likeliest `top` classes of each sample.
+
+    Args:
+        probability: (N, C).
+        text: (C, Dt) unit text vectors.
+        top: T.
+    """
+    top = min(top, probability.shape[1])
+    least = np.partition(probability, -top, axis=1)[:, -top, None]  # (N, 1)
+    kept = np.where(probability >= least, probability, 0.0)
+    combined = kept @ text / kept.sum(axis=1, keepdims=True)
+    return unit_rows(combined.astype(np.float32))
 
 
 def fit_conse(sample: Sample, settings: Sequence[ConseSetting]) -> list[ConseHead]:

@@ -112,6 +112,8 @@ class Calibration:
         relative_penalty: whether these penalties are in units of the sample's confidence
             (`model.scoring.penalty_unit`) instead of the same distance for every sample.
         unknown_offset, unknown_slope: logistic model of "none of these" on the best similarity.
+        unknown_contrast: how much of the runners-up's mean similarity is taken from the best first
+            (`model.scoring.standing_out`).
         audio_weight, video_weight: share of each modality's distance where both are present.
     """
 
@@ -122,6 +124,7 @@ class Calibration:
     relative_penalty: bool = False
     unknown_offset: float = 4.0
     unknown_slope: float = 10.0
+    unknown_contrast: float = 0.0
     audio_weight: float = 0.5
     video_weight: float = 0.5
 

@@ -5,6 +5,7 @@ Shapes: N samples, C classes, Q queries. `distances` are (N, C) or (Q, N), small
 that no sample speaks of is None (NaN inside an array), never zero.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,6 +268,21 @@ def roc_auc(scores: NDArray[np.floating], positive: Mask) -> float | None:
     below = np.searchsorted(negatives, positives, side="left")
     not_above = np.searchsorted(negatives, positives, side="right")
     return float((below + not_above).mean() / (2 * negatives.size))
+
+
+def false_positive_rate(
+    scores: NDArray[np.floating], positive: Mask, *, true_positive_rate: float = 0.95
+) -> float | None:
+    """Share of negatives that score as high as the stated share of positives does at least.
+
+    The threshold is the highest that as many positives reach ("FPR at 95 % TPR", Liang et al.,
+    ODIN, ICLR 2018). None where either kind is absent.
+    """
+    positives, negatives = np.sort(scores[positive])[::-1], scores[~positive]
+    if not positives.size or not negatives.size:
+        return None
+    threshold = positives[math.ceil(true_positive_rate * positives.size) - 1]
+    return float((negatives >= threshold).mean())
 
 
 # --- confusions ----------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ RIGHT_ANGLE = float(np.sqrt(2))
 """Distance of two unit vectors that have nothing in common."""
 LEAST_CONFIDENCE = 1e-3
 """Keeps a sample on the far side of every label from turning the penalty round."""
+RUNNERS_UP = 9
+"""How many of the next best candidates the best one is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,21 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(exponentials / exponentials.sum())
 
 
-def unknown_probability(best_similarity: float, calibration: Calibration) -> float:
-    """Logistic model of "none of these" from the best fused similarity, before stacking."""
-    logit = calibration.unknown_offset - calibration.unknown_slope * best_similarity
+def standing_out(similarity: Floats, contrast: float) -> Floats:
+    """How far the best of C candidates stands out, (...,), from similarities (..., C).
+
+    The best similarity, less `contrast` times the mean of the `RUNNERS_UP` next ones: some samples
+    are near to every label, and the best of many labels is near by chance. Where there are fewer
+    candidates, 0 stands for the rest: what unrelated unit vectors have on average.
+    """
+    runners_up = np.sort(similarity, axis=-1)[..., -RUNNERS_UP - 1 : -1].sum(axis=-1) / RUNNERS_UP
+    return np.asarray(similarity.max(axis=-1) - contrast * runners_up)
+
+
+def unknown_probability(similarity: Floats, calibration: Calibration) -> float:
+    """Logistic model of "none of these" from fused similarities (C,), before stacking."""
+    evidence = standing_out(similarity, calibration.unknown_contrast)
+    logit = calibration.unknown_offset - calibration.unknown_slope * evidence
     return float(1.0 / (1.0 + np.exp(-logit)))
 
 
@@ -111,7 +125,6 @@ def rank_labels(
         raise ValueError("rank_labels needs at least one modality and one candidate label")
     distances = {m: distance_from_similarity(s) for m, s in similarity.items()}
     fused = fuse_distances(distances, calibration)
-    best = float(similarity_from_distance(fused).max())
 
     def stack(distance: Floats, modalities: Collection[Modality]) -> Floats:
         beta = seen_penalty(modalities, calibration)
@@ -124,5 +137,5 @@ def rank_labels(
         by_modality={
             m: softmax(-stack(d, [m]) / calibration.temperature) for m, d in distances.items()
         },
-        unknown_probability=unknown_probability(best, calibration),
+        unknown_probability=unknown_probability(similarity_from_distance(fused), calibration),
     )

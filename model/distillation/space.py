@@ -21,9 +21,10 @@ from tqdm import tqdm
 from model import losses
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_text_encoder
-from model.calibration import fit_probabilities
+from model.calibration import Pairs, fit_audio_weight, fit_probabilities
 from model.checkpoint import CheckpointConfig, save_checkpoint
 from model.config import Calibration, NetworkConfig
+from model.distillation.label_space import HEARD_OF_PHOTOGRAPHS, HEARD_OF_THUMBNAILS
 from model.distillation.tables import Table, load_or_build_tables
 from model.embedder import class_text_vectors
 from model.embedding import ClassText
@@ -31,6 +32,9 @@ from model.folding import RawEmbeddings, whiten
 from model.media.types import Modality
 from model.network import AVGZSLNet
 from model.scoring import distance_from_similarity
+
+PAIRS_PER_CLASS = 200
+"""Random pairs of a held-out sound and a held-out picture, on which the weights are chosen."""
 
 # --- text ----------------------------------------------------------------------------------------
 
@@ -240,24 +244,56 @@ def zero_shot_accuracy(
 
 
 def fit_calibration(
-    embeddings: Mapping[str, NDArray[np.float32]],
-    labels: NDArray[np.float32],
-    tables: Mapping[str, Table],
+    embeddings: Mapping[Modality, NDArray[np.float32]],
+    names: NDArray[np.float32],
+    tables: Mapping[Modality, Table],
+    pairs: Sequence[NDArray[np.int64]],
 ) -> Calibration:
-    """Fit probabilities on the held-out, truly labelled rows of both modalities.
+    """Fit probabilities and weights on the held-out, truly labelled rows of both modalities.
 
     Args:
         embeddings: modality -> (N, E), unit length.
-        labels: (C, E), unit length.
+        names: (C, E), unit length, of the classes' names alone: what a caller sends as candidates.
         tables: modality -> targets of the same N rows.
+        pairs: sets of (P, 2): a class of pictures, and that of what one hears of the same thing.
     """
     distances, right = [], []
-    for name, table in tables.items():
+    for modality, table in tables.items():
         rows = table.held_out & table.labelled
-        similarity = embeddings[name][rows] @ labels[table.columns].T
+        similarity = embeddings[modality][rows] @ names[table.columns].T
         distances.append(distance_from_similarity(similarity))
         right.append(table.targets[rows] > 0)
-    return fit_probabilities(Calibration(), distances, right)
+    heard = np.unique(np.concatenate(pairs)[:, 1])
+    audio_weight = fit_audio_weight(
+        [_draw_pairs(embeddings, names, tables, of_set, heard) for of_set in pairs]
+    )
+    weighted = Calibration(audio_weight=audio_weight, video_weight=round(1 - audio_weight, 2))
+    return fit_probabilities(weighted, distances, right)
+
+
+def _draw_pairs(
+    embeddings: Mapping[Modality, NDArray[np.float32]],
+    names: NDArray[np.float32],
+    tables: Mapping[Modality, Table],
+    pairs: NDArray[np.int64],
+    heard: NDArray[np.int64],
+) -> Pairs:
+    """Pair held-out pictures and sounds of one thing at random; candidates are what is `heard`."""
+    rng = np.random.default_rng(0)
+
+    def draw(modality: Modality, class_: np.int64) -> NDArray[np.float64]:
+        table = tables[modality]
+        of_class = table.targets[:, np.searchsorted(table.columns, class_)] > 0
+        rows = rng.choice(
+            np.flatnonzero(of_class & table.held_out & table.labelled), PAIRS_PER_CLASS
+        )
+        return distance_from_similarity(embeddings[modality][rows] @ names[heard].T)
+
+    return Pairs(
+        audio=np.concatenate([draw("audio", sound) for _, sound in pairs]),
+        video=np.concatenate([draw("video", picture) for picture, _ in pairs]),
+        true=np.repeat(np.searchsorted(heard, pairs[:, 1]), PAIRS_PER_CLASS),
+    )
 
 
 # --- command line --------------------------------------------------------------------------------
@@ -293,18 +329,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = train_space(audio, video, variants, network_config, recipe, seed=options.seed)
     with torch.inference_mode():
         labels = network.embed_text(torch.from_numpy(variants[0]))
-        embeddings = {
+        names = network.embed_text(torch.from_numpy(variants[1]))
+        embeddings: dict[Modality, Tensor] = {
             "audio": network.embed_audio(torch.from_numpy(audio.features)),
             "video": network.embed_video(torch.from_numpy(video.features)),
         }
-    for name, table in (("audio", audio), ("video", video)):
+    tables: dict[Modality, Table] = {"audio": audio, "video": video}
+    for modality, table in tables.items():
         rows = table.held_out & table.labelled
-        top1, top5 = zero_shot_accuracy(embeddings[name], labels, table, rows)
-        print(f"{name}: {rows.sum()} held out, {len(table.columns)} names: {top1:.3f} {top5:.3f}")
+        top1, top5 = zero_shot_accuracy(embeddings[modality], labels, table, rows)
+        print(
+            f"{modality}: {rows.sum()} held out, {len(table.columns)} names: {top1:.3f} {top5:.3f}"
+        )
     calibration = fit_calibration(
-        {name: embeddings[name].numpy() for name in embeddings},
-        labels.numpy(),
-        {"audio": audio, "video": video},
+        {modality: embedding.numpy() for modality, embedding in embeddings.items()},
+        names.numpy(),
+        tables,
+        [space.places(HEARD_OF_THUMBNAILS), space.places(HEARD_OF_PHOTOGRAPHS)],
     )
     print(calibration)
     config = CheckpointConfig(

@@ -70,6 +70,11 @@ def slow_roc_auc(scores: Floats, positive: Mask) -> float:
     return float(np.mean([1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs]))
 
 
+def slow_false_positive_rate(scores: Floats, positive: Mask, least: float) -> float:
+    reached = [t for t in scores if (scores[positive] >= t).mean() >= least]
+    return float((scores[~positive] >= max(reached)).mean())
+
+
 # --- random cases; distances are eighths, so that ties happen and sums are exact -----------------
 
 Case = tuple[Floats, Labels, Mask]
@@ -332,6 +337,22 @@ def test_roc_auc_is_that_of_the_slow_twin_and_of_scikit_learn(
 
     assert area == pytest.approx(slow_roc_auc(scores, positive))
     assert area == pytest.approx(roc_auc_score(positive, scores))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([2, 8, 1000]))
+@settings(max_examples=100, deadline=None)
+def test_false_positive_rate_is_that_of_the_slow_twin(seed: int, items: int, levels: int) -> None:
+    scores, positive = rankings(seed, items, levels)
+    positive[:2] = [True, False]
+
+    for least in (0.5, 0.95, 1.0):
+        rate = metrics.false_positive_rate(scores, positive, true_positive_rate=least)
+        assert rate == pytest.approx(slow_false_positive_rate(scores, positive, least))
+
+
+def test_false_positive_rate_needs_both_kinds() -> None:
+    assert metrics.false_positive_rate(np.array([1.0, 2.0]), np.array([True, True])) is None
+    assert metrics.false_positive_rate(np.array([1.0, 2.0]), np.array([False, False])) is None
 
 
 def test_roc_auc_needs_both_kinds() -> None:

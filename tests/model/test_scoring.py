@@ -13,6 +13,7 @@ from model.scoring import (
     rank_labels,
     seen_penalty,
     similarity_from_distance,
+    standing_out,
 )
 
 NOTHING_SEEN = np.array([False, False])
@@ -92,6 +93,27 @@ def test_unknown_grows_as_the_best_similarity_falls() -> None:
 
     assert near.unknown_probability == pytest.approx(1 / (1 + math.exp(5.0)))
     assert far.unknown_probability == pytest.approx(1 / (1 + math.exp(-3.0)))
+
+
+def test_the_best_stands_out_against_the_nine_next() -> None:
+    similarity = np.array([0.1] * 5 + [0.9] + [0.3] * 4 + [-0.5] * 20)
+
+    assert standing_out(similarity, 0.0) == pytest.approx(0.9)
+    assert standing_out(similarity, 2.0) == pytest.approx(0.9 - 2 * (5 * 0.1 + 4 * 0.3) / 9)
+
+
+def test_candidates_that_are_missing_count_as_unrelated_ones() -> None:
+    assert standing_out(np.array([0.6]), 1.5) == pytest.approx(0.6)
+    assert standing_out(np.array([0.2, 0.6]), 1.5) == pytest.approx(0.6 - 1.5 * 0.2 / 9)
+
+
+def test_a_sample_near_to_every_candidate_is_less_known_than_one_near_to_one() -> None:
+    calibration = Calibration(unknown_contrast=1.0)
+
+    near_one = rank_labels({"audio": np.array([0.5, 0.0, 0.0])}, np.zeros(3, bool), calibration)
+    near_all = rank_labels({"audio": np.array([0.5, 0.5, 0.5])}, np.zeros(3, bool), calibration)
+
+    assert near_all.unknown_probability > near_one.unknown_probability
 
 
 def test_nothing_to_rank_is_an_error() -> None:

@@ -10,23 +10,13 @@ from collections import defaultdict
 import httpx
 import pytest
 
+from model.distillation.label_space import ESC10_NAMES
 from tests.story.conftest import ROOT, post_file
 
 DATA = ROOT.parent / "shared" / "data"
 CHANCE_TIMES = 3.0
 LIMIT_SECONDS = 20.0
 
-ESC10_NAMES = {
-    "baby_cry": "crying baby",
-    "chainsaw": "chainsaw",
-    "clock_tick": "clock ticking",
-    "dog_bark": "dog barking",
-    "fire_crackling": "crackling fire",
-    "person_sneeze": "person sneezing",
-    "rain": "rain",
-    "rooster": "rooster crowing",
-    "sea_waves": "sea waves",
-}
 SHOWN_NAMES = ["bicycle", "car", "dog", "speech"]
 
 needs_data = pytest.mark.skipif(
