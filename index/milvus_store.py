@@ -32,6 +32,12 @@ PART = 4096
 QUERIES_AT_ONCE = 100
 """Queries in one search: at `LARGEST_REACH` results each, 20 MB, where Milvus gives 100."""
 
+LOCAL_ROWS = 1000
+"""Rows that Milvus Lite may hold unflushed: it searches those 50 times more slowly than its files.
+
+A server is left to flush by itself: it limits how often it may be asked to.
+"""
+
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 60.0
 
@@ -92,6 +98,7 @@ class MilvusStore:
         self._prefix = f"{self._owned}{re.sub(r'[^A-Za-z0-9]', '_', name)[:40]}_{digest}_"
         self._lock = ReadWriteLock()
         self._collection: str | None = None
+        self._unflushed = 0
         with self._server_errors("connect to"), _opening:
             self._client = MilvusClient(self._uri, timeout=CONNECT_SECONDS)
             _open_stores.add(self)
@@ -111,6 +118,9 @@ class MilvusStore:
                     [{"id": row_id, "vector": vector} for row_id, vector in rows],
                     timeout=CALL_SECONDS,
                 )
+            self._unflushed += len(ids)
+            if self._local and self._unflushed >= LOCAL_ROWS:
+                self._flush(collection)
 
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""
@@ -158,7 +168,7 @@ class MilvusStore:
         with self._lock.reading(), self._server_errors("save"):
             collection = self._collection
             if collection is not None:
-                self._client.flush(collection, timeout=CALL_SECONDS)
+                self._flush(collection)
             count = self._count(collection)
             self._drop_unused(self._owned)
         _write_marker(
@@ -211,6 +221,10 @@ class MilvusStore:
         )
         self._collection = collection
         return collection
+
+    def _flush(self, collection: str) -> None:
+        self._client.flush(collection, timeout=CALL_SECONDS)
+        self._unflushed = 0
 
     def _drop_unused(self, prefix: str) -> None:
         with _opening:
