@@ -1,0 +1,432 @@
+"""How the vector index fares as the library grows: time, memory and recall, beside bare FAISS.
+
+    python benchmarks/index_scale.py --segments 100000 [--json FILE] [--peers]
+
+The vectors are 384-d, of unit length, around the centres of 1,200 classes: five windows of each
+clip, which resemble each other (cosine 0.9), as clips of one class do less (cosine 0.6). Half of
+the queries are other clips of the classes, half are the centres themselves. Every contender runs in
+a process of its own, on one thread, and makes the same vectors again, so that memory is its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import create_engine, insert
+
+from index.database import sqlite_url
+from index.faiss_ivf import LISTS_PER_ROOT
+from index.faiss_store import FaissStore
+from index.library import Library
+from index.registry import create_store
+from index.tables import ClipRow, SegmentRow
+from index.vector_store import VectorStore
+
+DIM = 384
+CLASSES = 1200
+WINDOWS = 5
+CLIP_NOISE = 0.8
+WINDOW_NOISE = 0.4
+QUERIES = 400
+K = 10
+CHUNK = 10_000
+MODEL = "benchmark"
+
+Vectors = NDArray[np.float32]
+Search = Callable[[Vectors], NDArray[np.float32]]
+"""Returns the scores (1, K) of the nearest to a query (1, DIM)."""
+
+
+def unit(vectors: Vectors) -> Vectors:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def noise(random: np.random.Generator, count: int, length: float) -> Vectors:
+    return random.standard_normal((count, DIM), np.float32) * np.float32(length / DIM**0.5)
+
+
+def centres() -> Vectors:
+    return unit(np.random.default_rng(1).standard_normal((CLASSES, DIM), np.float32))
+
+
+def clips(count: int, seed: int) -> Vectors:
+    random = np.random.default_rng(seed)
+    return centres()[random.integers(0, CLASSES, count)] + noise(random, count, CLIP_NOISE)
+
+
+def batches(segments: int) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+    """Yield ids from 1 and vectors, alike in every process."""
+    for number, start in enumerate(range(0, segments, CHUNK)):
+        count = min(CHUNK, segments - start)
+        random = np.random.default_rng((2, number))
+        windows = np.repeat(clips(-(-count // WINDOWS), 1000 + number), WINDOWS, axis=0)[:count]
+        vectors = unit(windows + noise(random, count, WINDOW_NOISE))
+        yield np.arange(start + 1, start + 1 + count, dtype=np.int64), vectors
+
+
+def queries() -> Vectors:
+    return unit(np.concatenate([clips(QUERIES // 2, 3), centres()[: QUERIES // 2]]))
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def timed(search: Search) -> dict[str, float]:
+    """Return percentiles of one query's time in milliseconds."""
+    taken = []
+    for query in queries():
+        started = time.perf_counter()
+        search(query[None])
+        taken.append(1000 * (time.perf_counter() - started))
+    return {"p50_ms": float(np.median(taken)), "p95_ms": float(np.quantile(taken, 0.95))}
+
+
+def measured(search: Search, truth: Vectors) -> dict[str, float]:
+    found = np.concatenate([search(query[None])[:, :K] for query in queries()])
+    # By score: which of two equal windows comes first is nobody's fault.
+    recall = (found >= truth[:, -1:] - 1e-5).sum(axis=1).clip(max=K).mean() / K
+    return {**timed(search), "recall_at_10": float(recall)}
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._memory = resident()
+        self._started = time.perf_counter()
+
+    def result(self, segments: int, name: str = "build") -> dict[str, float]:
+        return {
+            f"{name}_seconds": time.perf_counter() - self._started,
+            "memory_ratio": (resident() - self._memory) / (4 * DIM * segments),
+        }
+
+
+# Contenders: each returns its figures.
+
+
+def faiss_flat(segments: int, truth_file: Path) -> dict[str, Any]:
+    watch = Stopwatch()
+    index = faiss.IndexFlatIP(DIM)
+    for _, vectors in batches(segments):
+        index.add(vectors)
+    built = watch.result(segments)
+    np.save(truth_file, index.search(queries(), K)[0])
+    return {**built, **measured(lambda query: index.search(query, K)[0], np.load(truth_file))}
+
+
+def faiss_ivf(segments: int, truth_file: Path) -> dict[str, Any]:
+    """FAISS as one uses it: its own training, the fewest lists with a recall of 0.99."""
+    vectors = np.concatenate([part for _, part in batches(segments)])
+    truth = np.load(truth_file)
+    watch = Stopwatch()
+    quantizer = faiss.IndexFlatIP(DIM)
+    lists = int(LISTS_PER_ROOT * segments**0.5)
+    index = faiss.IndexIVFFlat(quantizer, DIM, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.max_points_per_centroid = 64
+    index.train(vectors)
+    index.add(vectors)
+    built = watch.result(segments)
+    figures: dict[str, Any] = {}
+    for probed in (1, 2, 4, 8, 16, 32, 64, 128):
+        index.nprobe = probed
+        figures = measured(lambda query: index.search(query, K)[0], truth)
+        if figures["recall_at_10"] >= 0.99:
+            break
+    return {**built, **figures, "lists": lists, "probed": index.nprobe}
+
+
+def faiss_hnsw(segments: int, truth_file: Path) -> dict[str, Any]:
+    truth = np.load(truth_file)
+    watch = Stopwatch()
+    index = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
+    for _, vectors in batches(segments):
+        index.add(vectors)
+    built = watch.result(segments)
+    figures: dict[str, Any] = {}
+    for effort in (16, 32, 64, 128, 256, 512):
+        index.hnsw.efSearch = effort
+        figures = measured(lambda query: index.search(query, K)[0], truth)
+        if figures["recall_at_10"] >= 0.99:
+            break
+    return {**built, **figures, "ef_search": effort}
+
+
+def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
+    truth = np.load(truth_file)
+    watch = Stopwatch()
+    store = FaissStore(dim=DIM, model_id=MODEL, name="audio")
+    for ids, vectors in batches(segments):
+        store.add(ids, vectors)
+    added = watch.result(segments, "add")["add_seconds"]
+    store.wait_for_training()
+    built = watch.result(segments)
+    status = store.describe()
+
+    def search(query: Vectors) -> NDArray[np.float32]:
+        return store.search(query, K)[0]
+
+    figures = measured(search, truth)
+    done = threading.Event()
+    writes = [0]
+
+    def write() -> None:
+        ids, vectors = next(batches(WINDOWS))
+        while not done.is_set():
+            store.add(ids + segments, vectors)
+            store.remove(ids + segments)
+            writes[0] += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    started = time.perf_counter()
+    beside = timed(search)
+    rate = writes[0] / (time.perf_counter() - started)
+    done.set()
+    writer.join()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audio.vectors"
+        started = time.perf_counter()
+        store.save(path, generation=1)
+        saved = time.perf_counter() - started
+        watch = Stopwatch()
+        loaded = FaissStore(dim=DIM, model_id=MODEL, name="audio")
+        loaded.load(path)
+        load_seconds = watch.result(segments, "load")["load_seconds"]
+    return {
+        **built,
+        **figures,
+        "add_seconds": added,
+        "kind": status.kind,
+        "recall_as_described": status.recall,
+        "p50_beside_writer_ms": beside["p50_ms"],
+        "p95_beside_writer_ms": beside["p95_ms"],
+        "writes_per_second": rate,
+        "save_seconds": saved,
+        "load_seconds": load_seconds,
+    }
+
+
+def library(segments: int, _truth_file: Path) -> dict[str, Any]:
+    """Clips that have sound only: the stores `audio` and `both` hold all their windows."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        Library.open(directory, model_id=MODEL, dim=DIM).close()
+        shutil.rmtree(directory / "vectors")
+        started = time.perf_counter()
+        _insert(directory, segments)
+        inserted = time.perf_counter() - started
+        watch = Stopwatch()
+        opened = Library.open(directory, model_id=MODEL, dim=DIM)
+        rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
+        _wait(opened)
+        trained = watch.result(2 * segments)
+        closing = time.perf_counter()
+        opened.close()
+        closed = time.perf_counter() - closing
+        watch = Stopwatch()
+        opened = Library.open(directory, model_id=MODEL, dim=DIM)
+        started_up = watch.result(2 * segments, "start")
+        figures = timed(
+            lambda query: np.array(
+                [[h.score for h in opened.search(query[0], modality="audio", top_k=K)]]
+            )
+        )
+        opened.close()
+    return {
+        "insert_seconds": inserted,
+        "rebuild_seconds": rebuilt,
+        "rebuilt_and_trained_seconds": trained["build_seconds"],
+        "save_seconds": closed,
+        **started_up,
+        **figures,
+    }
+
+
+def _insert(directory: Path, segments: int) -> None:
+    """Write rows as the catalogue would, thousands at a time, without media files."""
+    engine = create_engine(sqlite_url(directory / "catalogue.sqlite"))
+    now = datetime.now(UTC)
+    for ids, vectors in batches(segments):
+        clip_rows = (ids - 1) // WINDOWS + 1
+        with engine.begin() as connection:
+            connection.execute(
+                insert(ClipRow), [_clip(int(row), now) for row in np.unique(clip_rows)]
+            )
+            connection.execute(
+                insert(SegmentRow),
+                [
+                    {
+                        "id": int(row),
+                        "clip_row": int(clip_row),
+                        "model_id": MODEL,
+                        "start_seconds": float(row % WINDOWS),
+                        "end_seconds": float(row % WINDOWS + 2),
+                        "audio": vector,
+                        "video": None,
+                    }
+                    for row, clip_row, vector in zip(ids, clip_rows, vectors, strict=True)
+                ],
+            )
+    engine.dispose()
+
+
+def _clip(row: int, now: datetime) -> dict[str, Any]:
+    return {
+        "id": row,
+        "clip_id": f"{row:032x}",
+        "filename": f"{row}.wav",
+        "content_type": "audio/wav",
+        "content_hash": f"{row:064x}",
+        "thumbnail_hash": None,
+        "size_bytes": 1,
+        "duration_seconds": float(WINDOWS + 1),
+        "modalities": {"audio": {"used": True}, "video": {"used": False, "reason": "no video"}},
+        "warnings": [],
+        "created_at": now,
+        "model_id": MODEL,
+    }
+
+
+def _wait(opened: Library) -> None:
+    while any(index.training for index in opened.status().indexes.values()):
+        time.sleep(0.2)
+
+
+def milvus_lite(segments: int, truth_file: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Stopwatch()
+        store: VectorStore = create_store(
+            "milvus", dim=DIM, model_id=MODEL, name="audio", directory=Path(folder)
+        )
+        for ids, vectors in batches(segments):
+            store.add(ids, vectors)
+        built = watch.result(segments)["build_seconds"]
+        # Its server is a process of its own, whose memory is not ours to weigh.
+        figures = measured(lambda query: store.search(query, K)[0], np.load(truth_file))
+        store.close()
+    return {"build_seconds": built, **figures}
+
+
+def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
+    """LanceDB's own advice for more than 100,000 vectors: an IVF index, here with whole vectors."""
+    import lancedb as lance  # noqa: PLC0415
+    import pyarrow  # noqa: PLC0415
+
+    def rows() -> Iterator[Any]:
+        for ids, vectors in batches(segments):
+            column = pyarrow.FixedSizeListArray.from_arrays(vectors.ravel(), DIM)
+            yield pyarrow.record_batch({"id": ids, "vector": column})
+
+    truth = np.load(truth_file)
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Stopwatch()
+        table = lance.connect(folder).create_table(
+            "audio",
+            rows(),
+            schema=pyarrow.schema(
+                [("id", pyarrow.int64()), ("vector", pyarrow.list_(pyarrow.float32(), DIM))]
+            ),
+        )
+        lists = int(LISTS_PER_ROOT * segments**0.5)
+        table.create_index(metric="dot", index_type="IVF_FLAT", num_partitions=lists)
+        built = watch.result(segments)
+        figures: dict[str, Any] = {}
+        for probed in (1, 2, 4, 8, 16, 32, 64, 128):
+
+            def search(query: Vectors, probed: int = probed) -> NDArray[np.float32]:
+                asked = table.search(query[0]).distance_type("dot").nprobes(probed).limit(K)
+                found = asked.select(["id", "_distance"]).to_arrow()
+                scores: NDArray[np.float32] = 1 - found["_distance"].to_numpy()[None]
+                return scores
+
+            figures = measured(search, truth)
+            if figures["recall_at_10"] >= 0.99:
+                break
+    return {**built, **figures, "lists": lists, "probed": probed}
+
+
+CONTENDERS = {
+    "faiss flat": faiss_flat,
+    "faiss ivf": faiss_ivf,
+    "faiss hnsw": faiss_hnsw,
+    "FaissStore": faiss_store,
+    "Library": library,
+}
+PEERS = {"milvus lite": (milvus_lite, "pymilvus"), "lancedb": (lancedb, "lancedb")}
+
+
+def _run(
+    contender: Callable[[int, Path], dict[str, Any]], segments: int, truth_file: Path, result: Any
+) -> None:
+    faiss.omp_set_num_threads(1)
+    result.put(contender(segments, truth_file))
+
+
+def run_alone(
+    contender: Callable[[int, Path], dict[str, Any]], segments: int, truth_file: Path
+) -> dict[str, Any]:
+    """Run a contender in a new process, whose memory holds nothing else."""
+    context = multiprocessing.get_context("spawn")
+    result = context.SimpleQueue()
+    process = context.Process(target=_run, args=(contender, segments, truth_file, result))
+    process.start()
+    process.join()
+    if process.exitcode:
+        return {"failed": process.exitcode}
+    figures: dict[str, Any] = result.get()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--segments", type=int, default=100_000)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--peers", action="store_true", help="run Milvus Lite and LanceDB too")
+    parser.add_argument("--only", nargs="+", choices=[*CONTENDERS, *PEERS], help="these alone")
+    options = parser.parse_args()
+    contenders = dict(CONTENDERS)
+    if options.peers:
+        for name, (peer, package) in PEERS.items():
+            if find_spec(package) is None:
+                print(f"{name}: not installed; pip install {package}")
+            else:
+                contenders[name] = peer
+    if options.only:
+        # FAISS without an index says what the others should have found.
+        contenders = {
+            name: run for name, run in contenders.items() if name in {"faiss flat", *options.only}
+        }
+    figures: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, contender in contenders.items():
+            figures[name] = run_alone(contender, options.segments, Path(folder) / "truth.npy")
+            shown = "  ".join(
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in figures[name].items()
+            )
+            print(f"{name:12} {shown}", flush=True)
+    if options.json:
+        report = {
+            "segments": options.segments,
+            "faiss": faiss.__version__,
+            "machine": platform.machine(),
+            "figures": figures,
+        }
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
