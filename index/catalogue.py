@@ -12,7 +12,14 @@ from sqlalchemy.orm import Session
 
 from index.catalogue_reader import CatalogueReader
 from index.catalogue_writer import CatalogueWriter
-from index.database import database_errors, for_writing, open_database
+from index.database import (
+    database_errors,
+    for_writing,
+    integrity_problems,
+    open_database,
+    open_existing_database,
+)
+from index.errors import LibraryNotFound
 
 
 class Catalogue:
@@ -26,6 +33,26 @@ class Catalogue:
     def open(cls, url: URL | str, *, model_id: str) -> "Catalogue":
         """Open and migrate a database. Raises StorageError."""
         return cls(open_database(url), model_id)
+
+    @classmethod
+    def open_existing(cls, url: URL | str) -> "Catalogue":
+        """Open a database as it is, for whichever model its rows are of.
+
+        Changes nothing, so that another process may have it open. Raises LibraryNotFound where it
+        does not exist or is of no model yet, StorageError.
+        """
+        engine = open_existing_database(url)
+        with cls(engine, model_id="").read() as reader:
+            model_id = reader.fact("model_id")
+        if model_id is None:
+            engine.dispose()
+            raise LibraryNotFound("There is no library: the catalogue is of no model yet.")
+        return cls(engine, model_id)
+
+    @property
+    def model_id(self) -> str:
+        """The model whose rows these are."""
+        return self._model_id
 
     @contextmanager
     def read(self) -> Iterator[CatalogueReader]:
@@ -42,6 +69,11 @@ class Catalogue:
             session.begin(),
         ):
             yield CatalogueWriter(session, self._model_id)
+
+    def integrity_problems(self) -> list[str]:
+        """Return what the database says of damage to itself. Raises StorageError."""
+        with database_errors("check the catalogue"), self._engine.connect() as connection:
+            return list(integrity_problems(connection))
 
     def close(self) -> None:
         """Close all connections."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from index.errors import ClassNotFound, ClipNotFound
 from index.names import name_key
@@ -19,9 +19,21 @@ from index.tables import (
     SegmentRow,
     VocabularyRow,
 )
-from index.types import ClassName, Clip, Modality, ModalityRecord, Page, Vector
+from index.types import (
+    ClassName,
+    Clip,
+    Modality,
+    ModalityRecord,
+    NewClass,
+    NewClip,
+    Page,
+    Segment,
+    Vector,
+)
 
 BATCH_ROWS = 4096
+BATCH_CLIPS = 64
+"""Whole clips, with all their windows, in memory at a time."""
 IN_LIMIT = 5000
 """Values in one `IN (...)`; SQLite takes at most 32766 variables."""
 GREATEST_OFFSET = 2**63 - 1
@@ -53,6 +65,27 @@ class Label(NamedTuple):
     seen: bool
 
 
+class StoredClass(NamedTuple):
+    """A class whole: what it was made of, and what the catalogue added."""
+
+    class_id: str
+    created_at: datetime
+    enabled: bool
+    vocabulary_id: str | None
+    new: NewClass
+
+
+class StoredClip(NamedTuple):
+    """A clip whole: what it was made of, and what the catalogue added."""
+
+    clip_id: str
+    created_at: datetime
+    content_hash: str
+    size_bytes: int
+    thumbnail_hash: str | None
+    new: NewClip
+
+
 class CatalogueReader:
     """Reads within one transaction. Row ids are the database's, which users never see."""
 
@@ -73,6 +106,11 @@ class CatalogueReader:
     def is_seeded(self, vocabulary_id: str) -> bool:
         """Whether a vocabulary was seeded, whatever became of its classes."""
         return self._session.get(VocabularyRow, vocabulary_id) is not None
+
+    def vocabularies(self) -> list[tuple[str, datetime]]:
+        """Return the vocabularies that were seeded, and when."""
+        rows = self._session.execute(select(VocabularyRow.vocabulary_id, VocabularyRow.seeded_at))
+        return [(vocabulary_id, moment) for vocabulary_id, moment in rows]
 
     def count_clips(self) -> int:
         """How many clips there are."""
@@ -148,7 +186,34 @@ class CatalogueReader:
             )
         ).one()
 
+    def stored_classes(self) -> Iterator[StoredClass]:
+        """Yield all classes in order of arrival, in memory a few at a time."""
+        rows = self._session.execute(
+            select(ClassRow, ClassVectorRow.vector)
+            .join(ClassVectorRow, ClassRow.id == ClassVectorRow.class_row)
+            .where(ClassVectorRow.model_id == self._model_id)
+            .order_by(ClassRow.id)
+            .execution_options(yield_per=BATCH_ROWS)
+        )
+        for row, vector in rows:
+            new = NewClass(row.name, vector, tuple(row.synonyms), row.description, row.seen)
+            yield StoredClass(row.class_id, row.created_at, row.enabled, row.vocabulary_id, new)
+
     # Clips
+
+    def stored_clips(self) -> Iterator[StoredClip]:
+        """Yield all clips in order of arrival, in memory a few at a time; without thumbnails."""
+        rows = self._session.scalars(
+            select(ClipRow)
+            .options(
+                selectinload(ClipRow.segments.and_(SegmentRow.model_id == self._model_id)),
+                selectinload(ClipRow.vectors.and_(ClipVectorRow.model_id == self._model_id)),
+            )
+            .order_by(ClipRow.id)
+            .execution_options(yield_per=BATCH_CLIPS)
+        )
+        for row in rows:
+            yield stored_clip(row)
 
     def clip_row(self, clip_id: str) -> ClipRow:
         """Return a clip. Raises ClipNotFound."""
@@ -284,6 +349,28 @@ def clip_record(row: ClipRow) -> Clip:
         segment_count=row.segment_count,
         created_at=row.created_at,
         model_id=row.model_id,
+    )
+
+
+def stored_clip(row: ClipRow) -> StoredClip:
+    """Return a clip whole, whose vectors and segments are loaded."""
+    audio, video = next(((pair.audio, pair.video) for pair in row.vectors), (None, None))
+    new = NewClip(
+        filename=row.filename,
+        content_type=row.content_type,
+        duration_seconds=row.duration_seconds,
+        segments=tuple(
+            Segment(part.start_seconds, part.end_seconds, part.audio, part.video)
+            for part in sorted(row.segments, key=lambda part: part.id)
+        ),
+        audio=audio,
+        video=video,
+        modalities={name: ModalityRecord(**record) for name, record in row.modalities.items()},
+        tags=tuple(tag.tag for tag in row.tags),
+        warnings=tuple(row.warnings),
+    )
+    return StoredClip(
+        row.clip_id, row.created_at, row.content_hash, row.size_bytes, row.thumbnail_hash, new
     )
 
 

@@ -1,14 +1,14 @@
 """Changes to the catalogue, all of one transaction."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from index.catalogue_reader import CatalogueReader, clip_record
+from index.catalogue_reader import CatalogueReader, StoredClass, StoredClip, clip_record
 from index.errors import ClassExists
 from index.names import name_key
 from index.tables import (
@@ -96,21 +96,10 @@ class CatalogueWriter(CatalogueReader):
 
         Returns it and the rows of its segments, in their order.
         """
-        row = ClipRow(
-            clip_id=uuid.uuid4().hex,
-            filename=new.filename,
-            content_type=new.content_type,
-            content_hash=content_hash,
-            thumbnail_hash=thumbnail_hash,
-            size_bytes=size_bytes,
-            duration_seconds=new.duration_seconds,
-            modalities={name: asdict(record) for name, record in new.modalities.items()},
-            warnings=list(new.warnings),
-            created_at=datetime.now(UTC),
-            model_id=self._model_id,
-            tags=_tag_rows(new.tags),
-            segments=[self._segment_row(segment) for segment in new.segments],
-            vectors=[ClipVectorRow(model_id=self._model_id, audio=new.audio, video=new.video)],
+        row = self._clip_row(
+            StoredClip(
+                uuid.uuid4().hex, datetime.now(UTC), content_hash, size_bytes, thumbnail_hash, new
+            )
         )
         self._session.add(row)
         self._session.flush()
@@ -130,18 +119,65 @@ class CatalogueWriter(CatalogueReader):
         """Delete a clip with its segments, vectors and tags."""
         self._session.delete(row)
 
+    # A restored library
+
+    def restore_vocabularies(self, vocabularies: Iterable[tuple[str, datetime]]) -> None:
+        """Insert the vocabularies that were seeded, and when."""
+        for vocabulary_id, moment in vocabularies:
+            self._session.add(VocabularyRow(vocabulary_id=vocabulary_id, seeded_at=moment))
+        self._session.flush()
+
+    def restore_classes(self, classes: Iterable[StoredClass]) -> None:
+        """Insert classes as they were; their text and vectors are already checked."""
+        self._restore(self._stored_class_row(stored) for stored in classes)
+
+    def restore_clips(self, clips: Iterable[StoredClip]) -> None:
+        """Insert clips as they were; their text and vectors are already checked."""
+        self._restore(self._clip_row(stored) for stored in clips)
+
+    def _restore(self, rows: Iterable[ClassRow | ClipRow]) -> None:
+        self._session.add_all(rows)
+        self._session.flush()
+        # They are many, and nobody asks for them again.
+        self._session.expunge_all()
+
     def _class_row(self, new: NewClass, vocabulary_id: str | None) -> ClassRow:
+        return self._stored_class_row(
+            StoredClass(uuid.uuid4().hex, datetime.now(UTC), True, vocabulary_id, new)
+        )
+
+    def _stored_class_row(self, stored: StoredClass) -> ClassRow:
+        new = stored.new
         row = ClassRow(
-            class_id=uuid.uuid4().hex,
+            class_id=stored.class_id,
             description=new.description,
             seen=new.seen,
-            enabled=True,
-            vocabulary_id=vocabulary_id,
-            created_at=datetime.now(UTC),
+            enabled=stored.enabled,
+            vocabulary_id=stored.vocabulary_id,
+            created_at=stored.created_at,
             vectors=[ClassVectorRow(model_id=self._model_id, vector=new.vector)],
         )
         _set_words(row, new.name, new.synonyms)
         return row
+
+    def _clip_row(self, stored: StoredClip) -> ClipRow:
+        new = stored.new
+        return ClipRow(
+            clip_id=stored.clip_id,
+            filename=new.filename,
+            content_type=new.content_type,
+            content_hash=stored.content_hash,
+            thumbnail_hash=stored.thumbnail_hash,
+            size_bytes=stored.size_bytes,
+            duration_seconds=new.duration_seconds,
+            modalities={name: asdict(record) for name, record in new.modalities.items()},
+            warnings=list(new.warnings),
+            created_at=stored.created_at,
+            model_id=self._model_id,
+            tags=_tag_rows(new.tags),
+            segments=[self._segment_row(segment) for segment in new.segments],
+            vectors=[ClipVectorRow(model_id=self._model_id, audio=new.audio, video=new.video)],
+        )
 
     def _refuse_taken(self, name: str, *, unless: ClassRow | None) -> None:
         other = self._session.scalar(select(ClassRow).where(ClassRow.key == name_key(name)))

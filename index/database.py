@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from index.errors import StorageError
+from index.errors import LibraryNotFound, StorageError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -54,6 +54,41 @@ def open_database(url: URL | str) -> Engine:
     return engine
 
 
+def open_existing_database(url: URL | str) -> Engine:
+    """Connect to a database of the newest schema and change nothing: another may be using it.
+
+    Raises LibraryNotFound where there is no database or it is blank, StorageError where it cannot
+    be used or has another schema.
+    """
+    engine = _engine(make_url(url))
+    shown = engine.url.render_as_string(hide_password=True)
+    path = engine.url.database
+    # SQLite would create the file.
+    if engine.url.get_backend_name() == "sqlite" and not Path(path or "").is_file():
+        raise LibraryNotFound(f"There is no library: the catalogue {path} does not exist.")
+    with database_errors(f"open the catalogue {shown}"), engine.connect() as connection:
+        present, newest = _present_revision(connection), _known_revisions(_migrations())[0]
+    if present is None:
+        raise LibraryNotFound(f"There is no library: the catalogue {shown} is blank.")
+    if present != newest:
+        raise StorageError(
+            f"The catalogue {shown} has the schema revision {present}, this program's is {newest}; "
+            "use the program that wrote it, or start the service of this one to migrate it."
+        )
+    return engine
+
+
+def integrity_problems(connection: Connection) -> Iterator[str]:
+    """Yield what a SQLite database says of damage to itself; of another kind, nothing."""
+    if connection.dialect.name != "sqlite":
+        return
+    for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if line != "ok":
+            yield str(line)
+    for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield f"row {row} of {table} belongs to a row of {parent} that does not exist"
+
+
 def for_writing(engine: Engine) -> Engine:
     """The same database, whose transactions take the write lock at their beginning.
 
@@ -92,12 +127,11 @@ def _configure_sqlite(engine: Engine) -> None:
 
 
 def _migrate(connection: Connection, shown: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config = _migrations()
     config.attributes["connection"] = connection
-    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    known = _known_revisions(config)
     newest = known[0]
-    present = MigrationContext.configure(connection).get_current_revision()
+    present = _present_revision(connection)
     if present is not None and present not in known:
         raise StorageError(
             f"The catalogue {shown} has the schema revision {present}, newer than this program "
@@ -105,3 +139,18 @@ def _migrate(connection: Connection, shown: str) -> None:
         )
     if present != newest:
         command.upgrade(config, newest)
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _known_revisions(config: Config) -> list[str]:
+    """Return the schema revisions of this program, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+
+
+def _present_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

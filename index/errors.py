@@ -8,7 +8,10 @@ LibraryError
 ├── InvalidClassName   empty, too long or unprintable
 ├── InvalidTag         empty, too long or unprintable
 ├── ClipNotFound       no clip has this id
+├── InvalidArchive     the file is no archive of a library, or is damaged
 ├── LibraryLocked      another process holds the directory; the message names its pid
+├── LibraryNotEmpty    an archive is restored into an empty library only
+├── LibraryNotFound    there is no library here
 ├── ModelMismatch      the rows were made by another model
 └── StorageError       the disk or the database refused a write; nothing acknowledged was lost
 
@@ -40,8 +43,20 @@ class ClipNotFound(LibraryError):
     """No clip has this id."""
 
 
+class InvalidArchive(LibraryError):
+    """The file is no archive of a library, or is damaged."""
+
+
 class LibraryLocked(LibraryError):
     """Another process holds the library's directory."""
+
+
+class LibraryNotEmpty(LibraryError):
+    """The library that an archive should be restored into holds something."""
+
+
+class LibraryNotFound(LibraryError):
+    """There is no library in the directory or behind the URL."""
 
 
 class ModelMismatch(LibraryError):

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.backup import BackupSummary, Progress, silent, write_archive
 from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader, VectorPair, class_record, clip_record
 from index.checks import check_unit_vector, checked_class, checked_clip
@@ -26,6 +27,7 @@ from index.durable import make_directory, storage_errors
 from index.errors import StorageError
 from index.fusion import check_weights, unit_length, weighted_mean
 from index.label_index import LabelIndex
+from index.media_hold import sweep_holds
 from index.media_store import MediaStore, StagedFile
 from index.names import (
     checked_description,
@@ -403,6 +405,30 @@ class Library:
         with storage_errors(f"read the thumbnail of the clip {clip_id}"):
             return self._thumbnails.path(content_hash).read_bytes()
 
+    # Backup
+
+    def export(
+        self,
+        archive: Path,
+        *,
+        overwrite: bool = False,
+        allow_missing: bool = False,
+        progress: Progress = silent,
+    ) -> BackupSummary:
+        """Write all that is held at one moment to an archive, while others read and write.
+
+        Raises StorageError as `write_archive` does.
+        """
+        self._refuse_closed()
+        return write_archive(
+            self._catalogue,
+            self._directory,
+            archive,
+            overwrite=overwrite,
+            allow_missing=allow_missing,
+            progress=progress,
+        )
+
     # Search
 
     def search(
@@ -511,6 +537,7 @@ class Library:
         with self._catalogue.read() as reader:
             media, thumbnails = reader.needed_files()
         strays = self._media.sweep(media) + self._thumbnails.sweep(thumbnails)
+        sweep_holds(self._directory)
         if strays:
             logger.info("Deleted %d files left over from an interrupted write.", strays)
 

@@ -24,20 +24,54 @@ class StagedFile:
     size_bytes: int
 
 
-class MediaStore:
-    """The files of one directory: `ab/abcd...` for the hash abcd...; `incoming/` until kept."""
+class MediaFolder:
+    """The files of one directory: `ab/abcd...` for the hash abcd...; `incoming/` until kept.
+
+    Anyone may read them, the process that holds the library's lock or another.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._incoming = directory / "incoming"
+
+    def path(self, content_hash: str) -> Path:
+        """Where the file of this hash is or would be."""
+        return self._directory / content_hash[:2] / content_hash
+
+    def strays(self, needed: Collection[str]) -> list[Path]:
+        """Return the files whose hash is not needed, and those that were not received to the end.
+
+        Raises StorageError.
+        """
+        with storage_errors(f"read {self._directory}"):
+            half = list(self._incoming.iterdir()) if self._incoming.is_dir() else []
+            return half + self._unneeded(needed)
+
+    def _unneeded(self, needed: Collection[str]) -> list[Path]:
+        """Every file that bears its own hash's name; anything else is not ours to judge."""
+        return [
+            path
+            for path in self._directory.glob("[0-9a-f][0-9a-f]/*")
+            if len(path.name) == 64
+            and path.parent.name == path.name[:2]
+            and path.name not in needed
+            and path.is_file()
+        ]
+
+
+class MediaStore(MediaFolder):
+    """The files as their one writer has them."""
 
     def __init__(self, directory: Path) -> None:
         """Create the directory where absent and clear `incoming/`. Raises StorageError."""
-        self._directory = directory
-        self._incoming = directory / "incoming"
+        super().__init__(directory)
         with storage_errors(f"prepare {directory}"):
             make_directory(self._incoming)
             for leftover in self._incoming.iterdir():
                 leftover.unlink()
 
     @contextmanager
-    def staging(self, content: Path | bytes) -> Iterator[StagedFile]:
+    def staging(self, content: Path | bytes | Iterator[bytes]) -> Iterator[StagedFile]:
         """Copy a file or bytes in under a temporary name, for `keep`; else it goes at the end.
 
         The slow half of storing, which needs no lock. Raises StorageError.
@@ -68,10 +102,6 @@ class MediaStore:
             # An equal file may be there; replacing it costs nothing and mends a damaged one.
             rename_synced(staged.path, target)
 
-    def path(self, content_hash: str) -> Path:
-        """Where the file of this hash is or would be."""
-        return self._directory / content_hash[:2] / content_hash
-
     def remove(self, content_hash: str) -> None:
         """Delete a file; an absent one is no error. Raises StorageError."""
         with storage_errors(f"delete the media file {content_hash}"):
@@ -79,23 +109,27 @@ class MediaStore:
 
     def sweep(self, needed: Collection[str]) -> int:
         """Delete the files whose hash is not needed; return how many. Raises StorageError."""
-        strays = [path for path in self._files() if path.name not in needed]
+        strays = self._unneeded(needed)
         with storage_errors(f"clear {self._directory}"):
             for stray in strays:
                 stray.unlink()
         return len(strays)
 
-    def _files(self) -> Iterator[Path]:
-        """Every file that bears its own hash's name; anything else is not ours to delete."""
-        for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
-            if path.is_file() and len(path.name) == 64 and path.parent.name == path.name[:2]:
-                yield path
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _chunks(content: Path | bytes) -> Iterable[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as file:
+def read_chunks(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, some at a time. Raises OSError."""
+    with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
+
+
+def _chunks(content: Path | bytes | Iterator[bytes]) -> Iterable[bytes]:
+    if isinstance(content, bytes):
+        return (content,)
+    return read_chunks(content) if isinstance(content, Path) else content

@@ -15,6 +15,22 @@ def claim_directory(catalogue: Catalogue, directory: Path) -> None:
     crash, so they must not meet an empty catalogue or another library's. Raises StorageError.
     """
     marker = directory / "library_id"
+    written, known = check_directory(catalogue, directory)
+    if known is None:
+        known = uuid.uuid4().hex
+        with catalogue.write() as writer:
+            writer.set_fact("library_id", known)
+    if written is None:
+        with storage_errors(f"write {marker}"):
+            replace_file(marker, [known.encode()])
+
+
+def check_directory(catalogue: Catalogue, directory: Path) -> tuple[str | None, str | None]:
+    """Return the library id that is written in a directory, and the one that its catalogue knows.
+
+    Each is None where there is none yet. Raises StorageError where a directory's is another.
+    """
+    marker = directory / "library_id"
     with storage_errors(f"read {marker}"):
         written = marker.read_text().strip() if marker.exists() else None
     with catalogue.read() as reader:
@@ -25,13 +41,7 @@ def claim_directory(catalogue: Catalogue, directory: Path) -> None:
             f"{known or 'new'}, expected {written}). Restore that catalogue, or use an empty "
             "directory for a new library."
         )
-    if known is None:
-        known = uuid.uuid4().hex
-        with catalogue.write() as writer:
-            writer.set_fact("library_id", known)
-    if written is None:
-        with storage_errors(f"write {marker}"):
-            replace_file(marker, [known.encode()])
+    return written, known
 
 
 def adopt_model(catalogue: Catalogue, *, model_id: str, dim: int) -> None:
