@@ -1,12 +1,11 @@
 """Export of a library into one archive, while it serves, and its restoration into an empty one."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import URL
 
@@ -31,11 +30,7 @@ from index.errors import InvalidArchive, LibraryNotEmpty, StorageError
 from index.media_hold import MediaHold
 from index.media_store import MediaFolder, MediaStore, file_digest
 from index.ownership import check_directory, claim_directory
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is behind and how much there is in all."""
-
-T = TypeVar("T")
+from index.progress import Progress, counted, silent
 
 FOLDERS = ("media", "thumbnails")
 SNAPSHOTS = 100
@@ -55,10 +50,6 @@ class BackupSummary:
     files: int
     size_bytes: int
     missing: tuple[str, ...]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report no progress."""
 
 
 # Export
@@ -189,9 +180,11 @@ class _Export:
         yield from self._writer.whole(HEADER, json.dumps(asdict(header), indent=1).encode())
         seeded = [[name, moment.isoformat()] for name, moment in reader.vocabularies()]
         yield from self._writer.whole(VOCABULARIES, json.dumps(seeded).encode())
-        classes = self._counted("Reading classes", reader.stored_classes(), header.classes)
+        classes = counted(
+            reader.stored_classes(), header.classes, "Reading classes", self._progress
+        )
         yield from self._parts("classes", packed_classes(classes, header.dim))
-        clips = self._counted("Reading clips", reader.stored_clips(), header.clips)
+        clips = counted(reader.stored_clips(), header.clips, "Reading clips", self._progress)
         yield from self._parts("clips", packed_clips(clips, header.dim))
 
     def _parts(self, name: str, parts: Iterable[Part]) -> Iterator[bytes]:
@@ -200,7 +193,8 @@ class _Export:
             yield from self._writer.whole(f"{name}/{number:06}.f32", part.vectors)
 
     def _files(self) -> Iterator[bytes]:
-        for name, content_hash in self._counted("Writing files", self._held, len(self._held)):
+        total = len(self._held)
+        for name, content_hash in counted(self._held, total, "Writing files", self._progress):
             if content_hash in self._missing:
                 continue
             path = self._hold.path(content_hash)
@@ -217,12 +211,6 @@ class _Export:
                 "missing."
             )
         self._missing.add(content_hash)
-
-    def _counted(self, stage: str, items: Iterable[T], total: int) -> Iterator[T]:
-        for done, item in enumerate(items):
-            self._progress(stage, done, total)
-            yield item
-        self._progress(stage, total, total)
 
 
 def _header(reader: CatalogueReader) -> ArchiveHeader:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
+from index.catalogue_auditor import CatalogueAuditor
 from index.catalogue_reader import CatalogueReader
 from index.catalogue_writer import CatalogueWriter
 from index.database import (
@@ -20,6 +21,7 @@ from index.database import (
     open_existing_database,
 )
 from index.errors import LibraryNotFound
+from index.reindex_writer import ReindexWriter
 
 
 class Catalogue:
@@ -49,6 +51,10 @@ class Catalogue:
             raise LibraryNotFound("There is no library: the catalogue is of no model yet.")
         return cls(engine, model_id)
 
+    def for_model(self, model_id: str) -> "Catalogue":
+        """Return the same database's rows of another model. Closing either closes both."""
+        return Catalogue(self._engine, model_id)
+
     @property
     def model_id(self) -> str:
         """The model whose rows these are."""
@@ -61,6 +67,12 @@ class Catalogue:
             yield CatalogueReader(session, self._model_id)
 
     @contextmanager
+    def audit(self) -> Iterator[CatalogueAuditor]:
+        """Read, as `read` does, what a sound catalogue never holds. Raises StorageError."""
+        with database_errors("read the catalogue"), Session(self._engine) as session:
+            yield CatalogueAuditor(session, self._model_id)
+
+    @contextmanager
     def write(self) -> Iterator[CatalogueWriter]:
         """Write; commit at the end, roll back on any exception. Raises StorageError."""
         with (
@@ -69,6 +81,16 @@ class Catalogue:
             session.begin(),
         ):
             yield CatalogueWriter(session, self._model_id)
+
+    @contextmanager
+    def reindex(self) -> Iterator[ReindexWriter]:
+        """Write, as `write` does, the rows of a model that is not in use yet."""
+        with (
+            database_errors("write to the catalogue"),
+            Session(for_writing(self._engine), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield ReindexWriter(session, self._model_id)
 
     def integrity_problems(self) -> list[str]:
         """Return what the database says of damage to itself. Raises StorageError."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from index.catalogue_auditor import PARENTS, has_parent
 from index.catalogue_reader import CatalogueReader, StoredClass, StoredClip, clip_record
 from index.errors import ClassExists
 from index.names import name_key
@@ -37,6 +38,10 @@ class CatalogueWriter(CatalogueReader):
         """Keep a value under a key."""
         self._session.merge(MetaRow(key=key, value=value))
         self._session.flush()
+
+    def remove_fact(self, key: str) -> None:
+        """Keep nothing under a key."""
+        self._session.execute(delete(MetaRow).where(MetaRow.key == key))
 
     def forget_vocabularies(self) -> None:
         """Delete all that was seeded and that it was seeded."""
@@ -81,6 +86,14 @@ class CatalogueWriter(CatalogueReader):
         """Replace a class's vector (D,) by the model in use."""
         self._session.merge(
             ClassVectorRow(class_row=row.id, model_id=self._model_id, vector=vector)
+        )
+
+    def forget_other_class_vectors(self, row: ClassRow) -> None:
+        """Delete a class's vectors by other models, as its words have changed."""
+        self._session.execute(
+            delete(ClassVectorRow).where(
+                ClassVectorRow.class_row == row.id, ClassVectorRow.model_id != self._model_id
+            )
         )
 
     def remove_class(self, row: ClassRow) -> None:
@@ -140,6 +153,21 @@ class CatalogueWriter(CatalogueReader):
         self._session.flush()
         # They are many, and nobody asks for them again.
         self._session.expunge_all()
+
+    # Repair
+
+    def delete_orphans(self) -> None:
+        """Delete the rows that belong to a class or clip that does not exist."""
+        for table, column, parent in PARENTS:
+            self._session.execute(
+                delete(table)
+                .where(~has_parent(column, parent))
+                .execution_options(synchronize_session=False)
+            )
+
+    def forget_thumbnail(self, row: ClipRow) -> None:
+        """Say that a clip has no thumbnail."""
+        row.thumbnail_hash = None
 
     def _class_row(self, new: NewClass, vocabulary_id: str | None) -> ClassRow:
         return self._stored_class_row(

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.backup import BackupSummary, Progress, silent, write_archive
+from index.backup import BackupSummary, write_archive
 from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader, VectorPair, class_record, clip_record
 from index.checks import check_unit_vector, checked_class, checked_clip
@@ -37,6 +37,7 @@ from index.names import (
     printable,
 )
 from index.ownership import adopt_model, claim_directory
+from index.progress import Progress, silent
 from index.registry import kind_of
 from index.segment_index import SegmentIndex
 from index.types import (

@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from index.durable import make_directory
+import numpy as np
+
+from index.durable import make_directory, storage_errors
 from index.errors import StorageError
 from index.registry import create_store
 from index.vector_store import Ids, Vectors, VectorStore
+
+VALUE_TOLERANCE = 1e-6
+"""How far a number of a saved vector may be off: the weights in a store's name are rounded."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +73,33 @@ class VectorCache:
                     "The %r vectors were not saved and will be rebuilt: %s", store.name, error
                 )
 
+    def saved(self) -> list[str]:
+        """Return the names of the stores that are saved."""
+        return sorted(path.stem for path in self._directory.glob("*.vectors"))
+
+    def problem(
+        self, name: str, batches: Batches, *, generation: int, exact: bool = False
+    ) -> str | None:
+        """Say how a saved store differs from what `batches` yields, None where it does not.
+
+        Raises StorageError where its vectors lie out of reach.
+        """
+        store = self._empty(name, exact)
+        try:
+            found = store.load(self._path(name))
+            if found != generation:
+                return f"they are of generation {found}, the catalogue is of {generation}"
+            return _difference(store, batches)
+        except ValueError as error:
+            return str(error)
+        finally:
+            store.close()
+
+    def forget(self, name: str) -> None:
+        """Delete what is saved of a name. Raises StorageError."""
+        with storage_errors(f"delete the saved {name!r} vectors"):
+            self._path(name).unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Forget what is saved.
 
@@ -97,3 +129,20 @@ class VectorCache:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.vectors"
+
+
+def _difference(store: VectorStore, batches: Batches) -> str | None:
+    """Say how a store differs from what `batches` yields, None where it does not."""
+    expected = 0
+    for ids, vectors in batches():
+        expected += len(ids)
+        try:
+            held = store.get(ids)
+        except KeyError as error:
+            return str(error.args[0])
+        different = ~np.isclose(held, vectors, atol=VALUE_TOLERANCE).all(axis=1)
+        if different.any():
+            return f"the vector of the id {ids[different][0]} is another than the catalogue's"
+    if store.count() != expected:
+        return f"they are {store.count()}, the catalogue has {expected}"
+    return None

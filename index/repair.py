@@ -1,0 +1,118 @@
+"""Mending a library: what `index.verification` finds and what nobody misses is put right."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from index.catalogue import Catalogue
+from index.directory_lock import DirectoryLock
+from index.media_hold import sweep_holds
+from index.media_store import MediaStore
+from index.progress import Progress, counted, silent
+from index.vector_indexes import store_contents, weights_of_names
+from index.verification import Finding, FindingKind, Inspection, open_cache, open_catalogue
+
+MENDED: frozenset[FindingKind] = frozenset({"orphan_rows", "stray_file", "saved_vectors"})
+"""What a repair mends unasked: nothing of it is a user's."""
+
+FORGOTTEN: frozenset[FindingKind] = frozenset({"media_missing", "thumbnail_missing"})
+"""What a repair mends by forgetting, if it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was wrong and was mended, and what was left as it is."""
+
+    mended: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    skipped: tuple[str, ...]
+
+
+def repair_library(
+    directory: Path,
+    *,
+    catalogue_url: URL | str | None = None,
+    vector_store: str = "faiss",
+    forget_missing: bool = False,
+    progress: Progress = silent,
+) -> Repair:
+    """Mend what can be mended without loss: stray files, rows of nothing, saved vectors.
+
+    With `forget_missing`, clips whose media file is missing are removed, and thumbnails that are
+    missing are forgotten. Raises LibraryLocked, and what `verify_library` raises.
+    """
+    with ExitStack() as resources:
+        catalogue = open_catalogue(directory, catalogue_url, resources)
+        resources.callback(DirectoryLock(directory).release)
+        found = Inspection(catalogue, directory, vector_store, progress, None).run()
+        mendable = MENDED | FORGOTTEN if forget_missing else MENDED
+        # A damaged database is not written to.
+        if any(finding.kind == "database_damaged" for finding in found.findings):
+            mendable = frozenset()
+        mended = tuple(finding for finding in found.findings if finding.kind in mendable)
+        _mend(mended, catalogue, directory, vector_store, progress)
+        left = tuple(finding for finding in found.findings if finding.kind not in mendable)
+        return Repair(mended, left, found.skipped)
+
+
+def _mend(
+    findings: Sequence[Finding],
+    catalogue: Catalogue,
+    directory: Path,
+    vector_store: str,
+    progress: Progress,
+) -> None:
+    kinds = {finding.kind for finding in findings}
+    if kinds - {"stray_file", "saved_vectors"}:
+        _mend_rows(findings, catalogue)
+    if kinds:
+        with catalogue.read() as reader:
+            media, thumbnails = reader.needed_files()
+        MediaStore(directory / "media").sweep(media)
+        MediaStore(directory / "thumbnails").sweep(thumbnails)
+        sweep_holds(directory)
+        _mend_saved_vectors(findings, catalogue, directory, vector_store, progress)
+
+
+def _mend_rows(findings: Sequence[Finding], catalogue: Catalogue) -> None:
+    with catalogue.write() as writer:
+        writer.delete_orphans()
+        lost = [finding.subject for finding in findings if finding.kind == "media_missing"]
+        for finding in findings:
+            if finding.kind == "thumbnail_missing":
+                writer.forget_thumbnail(writer.clip_row(finding.subject))
+        for clip_id in lost:
+            writer.remove_clip(writer.clip_row(clip_id))
+
+
+def _mend_saved_vectors(
+    findings: Sequence[Finding],
+    catalogue: Catalogue,
+    directory: Path,
+    vector_store: str,
+    progress: Progress,
+) -> None:
+    """Make the saved vectors anew that are wrong, and save all, for a store may share its files."""
+    cache = open_cache(catalogue, directory, vector_store)
+    saved = cache.saved()
+    for finding in findings:
+        if finding.kind == "saved_vectors":
+            cache.forget(finding.subject)
+    if not saved:
+        return
+    with catalogue.read() as reader:
+        generation = reader.generation()
+        contents = store_contents(reader, weights_of_names(saved))
+        try:
+            stores = [
+                cache.open(
+                    content.name, content.batches, generation=generation, exact=content.exact
+                )
+                for content in counted(contents, len(contents), "Making vectors anew", progress)
+            ]
+            cache.save(stores, generation=generation)
+        finally:
+            cache.close()
