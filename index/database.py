@@ -81,7 +81,7 @@ def open_existing_database(url: URL | str) -> Engine:
 def integrity_problems(connection: Connection) -> Iterator[str]:
     """Yield what a SQLite database says of damage to itself; of another kind, nothing.
 
-    Rows that refer to nothing are asked for by queries that every kind answers (`CatalogueAuditor`).
+    Rows that refer to nothing are `CatalogueAuditor`'s to find, in every kind of database.
     """
     if connection.dialect.name != "sqlite":
         return
