@@ -14,7 +14,7 @@ from index.vector_store import Ids, Vectors
 
 LISTS_PER_ROOT = 2
 """Lists per square root of the vectors. At 1 M in classes, 1000, 2000 and 4000 lists all give a
-recall of 0.99 in some 0.25 ms; fewer read larger parts, more take longer to train (47 s, not 23)."""
+recall of 0.99 in some 0.25 ms; fewer read larger parts, more take longer to train (47 s for 23)."""
 
 TRAINING_VECTORS = 64
 """Vectors per list that k-means looks at."""

@@ -205,14 +205,18 @@ class FaissStore:
         if trainer is not None:
             trainer.join()
 
-    # Training: the methods below but the first two run in the trainer's thread.
+    # Training
 
     def _train_if_outgrown(self) -> None:
         if self._trainer is None and self._outgrown():
             # No daemon: the interpreter would end, and crash, in the middle of a FAISS call. It
             # waits for this thread instead, which notices (`_check`).
             self._trainer = threading.Thread(target=self._train, name=f"train-{self.name}")
-            self._trainer.start()
+            try:
+                self._trainer.start()
+            except RuntimeError:
+                logger.exception("No thread to train an index of the %r vectors.", self.name)
+                self._trainer, self._trained_at = None, len(self._ids)
 
     def _stop_training(self) -> None:
         self._unwanted.set()
@@ -271,10 +275,13 @@ class FaissStore:
                 if len(changed) <= FEW_CHANGES:
                     index.remove(changed)
                     index.add(*self._held(changed))
-                    self._index = index
+                    # Freeing the old one takes a while, which is for when the lock is released.
+                    _old, self._index = self._index, index
                     return
-            index.remove(changed)
-            index.add(*self._fetch(changed))
+            for start in range(0, len(changed), CHUNK):
+                part = changed[start : start + CHUNK]
+                index.remove(part)
+                index.add(*self._fetch(part))
 
     def _fetch(self, ids: Ids) -> tuple[Ids, Vectors]:
         """Return those of ids that are held, in their order, and their vectors."""

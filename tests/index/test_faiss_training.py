@@ -213,6 +213,18 @@ def test_a_training_that_fails_is_logged_and_the_exact_index_goes_on(
     assert store.describe().kind == "ivf"
 
 
+def test_without_a_thread_the_exact_index_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    status = store_of(600).describe()
+    assert (status.kind, status.vectors, status.training) == ("exact", 600, False)
+    assert "No thread to train" in caplog.text
+
+
 def test_closing_stops_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
     store = FaissStore(**NAMES, train_at=500)  # type: ignore[arg-type]
     with training_held_up(monkeypatch) as reached:
