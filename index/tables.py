@@ -103,6 +103,19 @@ class VocabularyRow(Base):
     seeded_at: Mapped[datetime]
 
 
+class ChangeRow(Base):
+    """A row that a write added, changed or deleted, and whose vectors others must take over.
+
+    The log holds all of them that are later than the generation of the fact `changes_after`.
+    """
+
+    __tablename__ = "changes"
+
+    generation: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    row_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
 class ClassRow(Base):
     """A class name. `vocabulary_id` is None for what a user added or changed."""
 
