@@ -101,7 +101,7 @@ def audio_table(data: Path, backbone: CompactAudio, space: LabelSpace, cache: Pa
             )
             for row, window in zip(soft, batch, strict=True):
                 clip = window.clip
-                true = [] if clip is None else _true_sounds(clip, names, space)
+                true = [] if clip is None else true_sounds(clip.group, clip.label, names, space)
                 _mix_in_true_labels(row, np.searchsorted(columns, true), _true_share(clip))
                 sources.append((clip is not None and clip.held_out, bool(true)))
             targets.append(soft)
@@ -144,13 +144,16 @@ def _crop(clip: Clip, length: int, rng: np.random.Generator) -> NDArray[np.float
     return samples if clip.held_out else samples * np.float32(10 ** rng.uniform(-1.0, 0.0))
 
 
-def _true_sounds(clip: Clip, names: Sequence[str], space: LabelSpace) -> list[int]:
-    """Classes that a labelled clip belongs to; none for a collection without labels."""
-    if clip.label in ADDED_SOUND_FOLDERS:
-        return [int(space.added_sounds[ADDED_SOUNDS.index(ADDED_SOUND_FOLDERS[clip.label])])]
-    if clip.group in UNIFORM_COLLECTIONS:
-        return [int(space.audioset[names.index(UNIFORM_COLLECTIONS[clip.group])])]
-    known = AUDIOSET_NAMES.get(clip.group, {}).get(clip.label, ())
+def true_sounds(group: str, label: str, names: Sequence[str], space: LabelSpace) -> list[int]:
+    """Classes that a collection's clips of a label belong to; none where it has no labels.
+
+    `names` are AudioSet's, as `read_class_names` returns them.
+    """
+    if label in ADDED_SOUND_FOLDERS:
+        return [int(space.added_sounds[ADDED_SOUNDS.index(ADDED_SOUND_FOLDERS[label])])]
+    if group in UNIFORM_COLLECTIONS:
+        return [int(space.audioset[names.index(UNIFORM_COLLECTIONS[group])])]
+    known = AUDIOSET_NAMES.get(group, {}).get(label, ())
     return [int(space.audioset[names.index(name)]) for name in known]
 
 
