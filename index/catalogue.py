@@ -21,7 +21,6 @@ from index.database import (
     open_existing_database,
 )
 from index.errors import LibraryNotFound
-from index.reindex_writer import ReindexWriter
 
 
 class Catalogue:
@@ -81,16 +80,6 @@ class Catalogue:
             session.begin(),
         ):
             yield CatalogueWriter(session, self._model_id)
-
-    @contextmanager
-    def reindex(self) -> Iterator[ReindexWriter]:
-        """Write, as `write` does, the rows of a model that is not in use yet."""
-        with (
-            database_errors("write to the catalogue"),
-            Session(for_writing(self._engine), expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield ReindexWriter(session, self._model_id)
 
     def integrity_problems(self) -> list[str]:
         """Return what the database says of damage to itself. Raises StorageError."""
