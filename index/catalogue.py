@@ -21,6 +21,7 @@ from index.database import (
     open_existing_database,
 )
 from index.errors import LibraryNotFound
+from index.reindex_rows import ReindexReader, ReindexWriter
 
 
 class Catalogue:
@@ -80,6 +81,22 @@ class Catalogue:
             session.begin(),
         ):
             yield CatalogueWriter(session, self._model_id)
+
+    @contextmanager
+    def read_reindex(self) -> Iterator[ReindexReader]:
+        """Read, as `read` does, what a model that is not in use yet has still to do."""
+        with database_errors("read the catalogue"), Session(self._engine) as session:
+            yield ReindexReader(session, self._model_id)
+
+    @contextmanager
+    def reindex(self) -> Iterator[ReindexWriter]:
+        """Write, as `write` does, the rows of a model that is not in use yet."""
+        with (
+            database_errors("write to the catalogue"),
+            Session(for_writing(self._engine), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield ReindexWriter(session, self._model_id)
 
     def integrity_problems(self) -> list[str]:
         """Return what the database says of damage to itself. Raises StorageError."""

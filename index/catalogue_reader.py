@@ -16,6 +16,7 @@ from index.tables import (
     ClipTagRow,
     ClipVectorRow,
     MetaRow,
+    ReindexedClipRow,
     SegmentRow,
     VocabularyRow,
 )
@@ -27,6 +28,8 @@ from index.types import (
     NewClass,
     NewClip,
     Page,
+    ReindexFailure,
+    ReindexProgress,
     Segment,
     Vector,
 )
@@ -37,6 +40,7 @@ BATCH_CLIPS = 64
 IN_LIMIT = 5000
 """Values in one `IN (...)`; SQLite takes at most 32766 variables."""
 GREATEST_OFFSET = 2**63 - 1
+SHOWN_FAILURES = 100
 
 T = TypeVar("T")
 
@@ -127,6 +131,40 @@ class CatalogueReader:
     def count_user_classes(self) -> int:
         """How many classes a user added or changed."""
         return self._count(ClassRow.id, ClassRow.vocabulary_id.is_(None))
+
+    # The change to another model
+
+    def reindex_progress(self) -> ReindexProgress | None:
+        """How far the change to another model is, None where none was begun."""
+        model_id = self.fact("reindex_model_id")
+        if model_id is None:
+            return None
+        tried = self._count(ReindexedClipRow.clip_row, ReindexedClipRow.model_id == model_id)
+        failed = self._count(
+            ReindexedClipRow.clip_row,
+            ReindexedClipRow.model_id == model_id,
+            ReindexedClipRow.failure.is_not(None),
+        )
+        return ReindexProgress(
+            model_id=model_id,
+            clips=self.count_clips(),
+            done=tried - failed,
+            failed=failed,
+            failures=tuple(self.reindex_failures(model_id, limit=SHOWN_FAILURES)),
+        )
+
+    def reindex_failures(
+        self, model_id: str, *, limit: int = GREATEST_OFFSET
+    ) -> list[ReindexFailure]:
+        """Return the clips that a model, not in use yet, could make nothing of."""
+        rows = self._session.execute(
+            select(ClipRow.clip_id, ClipRow.filename, ReindexedClipRow.failure)
+            .join(ReindexedClipRow, ReindexedClipRow.clip_row == ClipRow.id)
+            .where(ReindexedClipRow.model_id == model_id, ReindexedClipRow.failure.is_not(None))
+            .order_by(ClipRow.id)
+            .limit(limit)
+        )
+        return [ReindexFailure(clip_id, name, failure or "") for clip_id, name, failure in rows]
 
     # Classes
 

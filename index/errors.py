@@ -8,11 +8,13 @@ LibraryError
 ├── InvalidClassName   empty, too long or unprintable
 ├── InvalidTag         empty, too long or unprintable
 ├── ClipNotFound       no clip has this id
+├── ClipUnusable       a model can make no vectors of the clip's media
 ├── InvalidArchive     the file is no archive of a library, or is damaged
 ├── LibraryLocked      another process holds the directory; the message names its pid
 ├── LibraryNotEmpty    an archive is restored into an empty library only
 ├── LibraryNotFound    there is no library here
 ├── ModelMismatch      the rows were made by another model
+├── ReindexRefused     too many clips would be left out of the search
 └── StorageError       the disk or the database refused a write; nothing acknowledged was lost
 
 Each message says what was wrong, the offending value, the limit where there is one, and what to do.
@@ -43,6 +45,10 @@ class ClipNotFound(LibraryError):
     """No clip has this id."""
 
 
+class ClipUnusable(LibraryError):
+    """A model can make no vectors of the clip's media; the message says why."""
+
+
 class InvalidArchive(LibraryError):
     """The file is no archive of a library, or is damaged."""
 
@@ -61,6 +67,10 @@ class LibraryNotFound(LibraryError):
 
 class ModelMismatch(LibraryError):
     """The library's rows were made by another model than the one that opens it."""
+
+
+class ReindexRefused(LibraryError):
+    """The new model could embed too few of the clips to take over unasked."""
 
 
 class StorageError(LibraryError):

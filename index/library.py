@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,9 +23,8 @@ from index.clip_filter import matching_clips
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, storage_errors
-from index.errors import StorageError
+from index.errors import ModelMismatch, StorageError
 from index.fusion import check_weights, unit_length, weighted_mean
-from index.label_index import LabelIndex
 from index.media_hold import sweep_holds
 from index.media_store import MediaStore, StagedFile
 from index.names import (
@@ -38,8 +36,10 @@ from index.names import (
 )
 from index.ownership import adopt_model, claim_directory
 from index.progress import Progress, silent
+from index.read_write_lock import ReadWriteLock
 from index.registry import kind_of
-from index.segment_index import SegmentIndex
+from index.reindexing import NewModel, Reindexing, adopt, cancel, delete_leftovers
+from index.space import Space
 from index.types import (
     ClassName,
     Clip,
@@ -55,8 +55,7 @@ from index.types import (
     Vector,
 )
 from index.vector_cache import VectorCache
-from index.vector_indexes import read_indexes
-from index.vector_store import VectorStore, check_vectors
+from index.vector_store import check_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -75,29 +74,23 @@ class Library:
         self,
         directory: Path,
         *,
-        catalogue: Catalogue,
-        cache: VectorCache,
-        model_id: str,
-        dim: int,
-        weights: ModalityWeights,
+        space: Space,
         vector_store: str,
     ) -> None:
         """Use `Library.open`."""
         self._directory = directory
-        self._catalogue = catalogue
-        self._cache = cache
-        self._model_id = model_id
-        self._dim = dim
-        self._weights = weights
+        self._space = space
         self._vector_store = vector_store
         self._media = MediaStore(directory / "media")
         self._thumbnails = MediaStore(directory / "thumbnails")
         self._writer = threading.Lock()
+        self._space_lock = ReadWriteLock()
         self._resources = ExitStack()
         self._closed = False
         self._out_of_step = False
         self._sweep()
-        self._labels, self._segments = self._load_vectors()
+        delete_leftovers(space.catalogue)
+        space.load()
 
     @classmethod
     def open(
@@ -128,19 +121,10 @@ class Library:
             resources.callback(catalogue.close)
             claim_directory(catalogue, directory)
             adopt_model(catalogue, model_id=model_id, dim=dim)
-            cache = VectorCache(
-                directory / "vectors", kind=vector_store, dim=dim, model_id=model_id
-            )
+            cache = _open_cache(directory, vector_store, dim=dim, model_id=model_id)
             resources.callback(cache.close)
-            library = cls(
-                directory,
-                catalogue=catalogue,
-                cache=cache,
-                model_id=model_id,
-                dim=dim,
-                weights=weights,
-                vector_store=kind_of(vector_store),
-            )
+            space = Space(catalogue, cache, dim=dim, weights=weights)
+            library = cls(directory, space=space, vector_store=vector_store)
             library._resources = resources.pop_all()
             return library
 
@@ -150,11 +134,9 @@ class Library:
             if self._closed:
                 return
             self._closed = True
-            with self._resources, self._catalogue.read() as reader:
-                if self._out_of_step:
-                    return
-                stores = (self._labels.store, *self._segments.stores.values())
-                self._cache.save(stores, generation=reader.generation())
+            with self._resources:
+                if not self._out_of_step:
+                    self._space.save()
 
     def __enter__(self) -> Self:
         return self
@@ -169,17 +151,17 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Count what is held."""
-        stores: dict[str, VectorStore] = {"labels": self._labels.store}
-        stores.update(self._segments.stores.items())
         with self._reading() as reader:
+            stores = self._space.stores()
             return LibraryStatus(
-                model_id=self._model_id,
-                vector_store=self._vector_store,
+                model_id=self._space.model_id,
+                vector_store=kind_of(self._vector_store),
                 clips=reader.count_clips(),
                 segments=reader.count_segments(),
                 classes=reader.count_classes(),
                 vectors={name: store.count() for name, store in stores.items()},
                 indexes={name: store.describe() for name, store in stores.items()},
+                reindex=reader.reindex_progress(),
             )
 
     # Classes
@@ -191,8 +173,8 @@ class Library:
         call for the same vocabulary does nothing, whatever was deleted since. Raises
         InvalidClassName, ValueError for a bad vector, StorageError; then none is added.
         """
-        checked = [checked_class(new, self._dim) for new in classes]
         with self._exclusive():
+            checked = [checked_class(new, self._space.dim) for new in classes]
             with self._reading() as reader:
                 if reader.is_seeded(vocabulary_id):
                     return 0
@@ -200,21 +182,23 @@ class Library:
                 rows = writer.seed_classes(vocabulary_id, checked)
                 labels = writer.labels()
             with self._in_step():
-                self._labels.publish(labels, {row.id: row.vectors[0].vector for row in rows})
+                self._space.labels.publish(labels, {row.id: row.vectors[0].vector for row in rows})
             return len(rows)
 
-    def add_class(self, new: NewClass) -> ClassName:
+    def add_class(self, new: NewClass, *, model_id: str | None = None) -> ClassName:
         """Add a class, known to the next question.
 
-        Raises ClassExists, InvalidClassName, ValueError for a bad vector, StorageError.
+        `model_id` is whose vector it is. Raises ClassExists, InvalidClassName, ModelMismatch,
+        ValueError for a bad vector, StorageError.
         """
-        new = checked_class(new, self._dim)
         with self._exclusive():
+            self._refuse_other_model(model_id)
+            new = checked_class(new, self._space.dim)
             with self._catalogue.write() as writer:
                 row = writer.add_class(new)
                 labels = writer.labels()
             with self._in_step():
-                self._labels.publish(labels, {row.id: new.vector})
+                self._space.labels.publish(labels, {row.id: new.vector})
             return class_record(row)
 
     def update_class(
@@ -226,15 +210,18 @@ class Library:
         description: str | None = None,
         enabled: bool | None = None,
         vector: Vector | None = None,
+        model_id: str | None = None,
     ) -> ClassName:
         """Change what is given. A seeded class that a user changes is from then on the user's.
 
-        New words need a new `vector` (D,), which the caller makes. Raises ClassNotFound,
-        ClassExists, InvalidClassName, ValueError for a bad vector, StorageError.
+        New words need a new `vector` (D,), which the caller makes by the model `model_id`. Raises
+        ClassNotFound, ClassExists, InvalidClassName, ModelMismatch, ValueError for a bad vector,
+        StorageError.
         """
-        if vector is not None:
-            check_unit_vector(vector, self._dim)
         with self._exclusive():
+            self._refuse_other_model(model_id)
+            if vector is not None:
+                check_unit_vector(vector, self._space.dim)
             with self._catalogue.write() as writer:
                 row = writer.class_row(class_id)
                 row.vocabulary_id = None
@@ -244,6 +231,7 @@ class Library:
                     writer.rename_class(row, new_name, checked_synonyms(new_name, words))
                 if description is not None:
                     row.description = checked_description(description)
+                writer.forget_other_class_vectors(row)
                 if enabled is not None:
                     row.enabled = enabled
                 if vector is not None:
@@ -251,7 +239,7 @@ class Library:
                 labels = writer.labels()
                 current = writer.class_vector(row.id) if row.enabled else None
             with self._in_step():
-                self._labels.publish(labels, {row.id: current})
+                self._space.labels.publish(labels, {row.id: current})
             return class_record(row)
 
     def remove_class(self, class_id: str) -> None:
@@ -262,7 +250,7 @@ class Library:
                 writer.remove_class(row)
                 labels = writer.labels()
             with self._in_step():
-                self._labels.publish(labels, {row.id: None})
+                self._space.labels.publish(labels, {row.id: None})
 
     def get_class(self, class_id: str) -> ClassName:
         """Return a class. Raises ClassNotFound."""
@@ -285,37 +273,44 @@ class Library:
         with self._reading() as reader:
             return reader.class_page(offset=offset, limit=limit, query=query, seen=seen)
 
-    def label_similarities(self, queries: NDArray[np.float32]) -> LabelScores:
+    def label_similarities(
+        self, queries: NDArray[np.float32], *, model_id: str | None = None
+    ) -> LabelScores:
         """Return the similarity of queries (Q, D) float32 to all C enabled classes; C may be 0.
 
-        Raises ValueError for a wrong shape, dtype or a value not finite.
+        `model_id` is whose vectors they are. Raises ModelMismatch, ValueError for a wrong shape,
+        dtype or a value not finite.
         """
         self._refuse_closed()
         self._catch_up()
-        return self._labels.similarities(queries)
+        with self._space_lock.reading():
+            self._refuse_other_model(model_id)
+            return self._space.labels.similarities(queries)
 
     # Clips
 
-    def add_clip(self, new: NewClip, media: Path) -> Clip:
+    def add_clip(self, new: NewClip, media: Path, *, model_id: str | None = None) -> Clip:
         """Store a clip and a copy of its media file; the next search finds it.
 
-        File name and content type are cleaned of unprintable characters. Raises InvalidTag,
-        ValueError for a bad vector or window, StorageError; then nothing is stored.
+        File name and content type are cleaned of unprintable characters. `model_id` is whose
+        vectors it has. Raises InvalidTag, ModelMismatch, ValueError for a bad vector or window,
+        StorageError; then nothing is stored.
         """
-        new = checked_clip(new, self._dim)
         with ExitStack() as staging:
             media_file = staging.enter_context(self._media.staging(media))
             thumbnail = None
             if new.thumbnail is not None:
                 thumbnail = staging.enter_context(self._thumbnails.staging(new.thumbnail))
             staging.enter_context(self._exclusive())
+            self._refuse_other_model(model_id)
+            new = checked_clip(new, self._space.dim)
             try:
                 clip, segment_rows = self._record_clip(new, media_file, thumbnail)
             except BaseException:
                 self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
                 raise
             with self._in_step():
-                self._segments.add(
+                self._space.segments.add(
                     [
                         VectorPair(row_id, segment.audio, segment.video)
                         for row_id, segment in zip(segment_rows, new.segments, strict=True)
@@ -366,7 +361,7 @@ class Library:
                 segment_rows = writer.segment_rows([row.id])
                 writer.remove_clip(row)
             with self._in_step():
-                self._segments.remove(segment_rows)
+                self._space.segments.remove(segment_rows)
             self._delete_unneeded(row.content_hash, row.thumbnail_hash)
 
     def clip_vector(self, clip_id: str, modality: SearchModality = "both") -> Vector | None:
@@ -378,7 +373,7 @@ class Library:
             row = reader.clip_row(clip_id)
             ((pair,),) = reader.clip_vectors([row.id])
         if modality == "both":
-            mean = weighted_mean(pair.audio, pair.video, self._weights)
+            mean = weighted_mean(pair.audio, pair.video, self._space.weights)
             return None if mean is None else unit_length(mean)
         return pair.audio if modality == "audio" else pair.video
 
@@ -430,6 +425,48 @@ class Library:
             progress=progress,
         )
 
+    # The change to another model
+
+    def reindexing(self, model: NewModel) -> Reindexing:
+        """Return the change to another model, which begins with its `run`, or goes on.
+
+        Meanwhile searches and writes go on by the model in use; at the end of `run` the other one
+        is in use. Raises ModelMismatch where it is already.
+        """
+        self._refuse_closed()
+        return Reindexing(
+            self._catalogue, self._media, model, exclusive=self._exclusive, swap=self._swap
+        )
+
+    def cancel_reindexing(self) -> bool:
+        """Give a change of model up, under way or interrupted; return whether there was one.
+
+        Raises StorageError.
+        """
+        return cancel(self._catalogue, self._exclusive)
+
+    def _swap(self, model: NewModel) -> None:
+        """Put another model in use, whose rows are complete; the caller is the one writer."""
+        catalogue = self._catalogue.for_model(model.model_id)
+        cache = _open_cache(
+            self._directory, self._vector_store, dim=model.dim, model_id=model.model_id
+        )
+        space = Space(catalogue, cache, dim=model.dim, weights=model.weights)
+        with ExitStack() as swapping:
+            abandoning = swapping.enter_context(ExitStack())
+            abandoning.callback(cache.close)
+            with catalogue.reindex() as writer:
+                adopt(writer, model)
+                space.rebuild(writer)
+                # Readers wait for the commit only: none may see one model's rows with another's
+                # vectors.
+                swapping.enter_context(self._space_lock.writing())
+            abandoning.pop_all()
+            former, self._space = self._space, space
+            self._resources.callback(cache.close)
+            self._out_of_step = False
+        former.close()
+
     # Search
 
     def search(
@@ -441,21 +478,24 @@ class Library:
         filter: SearchFilter | None = None,
         minus: Sequence[Vector] = (),
         exclude: Collection[str] = (),
+        model_id: str | None = None,
     ) -> list[Hit]:
         """Return the top_k clips whose best window is most similar to query (D,), best first.
 
         With `minus` vectors (D,), half their mean similarity to a window is taken off its score.
-        `exclude` are clip ids to leave out. Raises ValueError for top_k < 1 or a bad vector.
+        `exclude` are clip ids to leave out; `model_id` is whose vectors these are. Raises
+        ModelMismatch, ValueError for top_k < 1 or a bad vector.
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {top_k}.")
-        combined = self._combined(query, minus)
         self._catch_up()
         with self._reading() as reader:
+            self._refuse_other_model(model_id)
+            combined = self._combined(query, minus)
             allowed = None
             if filter is not None:
                 allowed = np.array(reader.segment_rows(self._matching(reader, filter)), np.int64)
-            found = self._segments.search(
+            found = self._space.segments.search(
                 combined,
                 modality,
                 top_k,
@@ -472,7 +512,7 @@ class Library:
     def _combined(self, query: Vector, minus: Sequence[Vector]) -> Vector:
         """Return the vector (D,) whose inner product is the score."""
         vectors = np.stack([query, *minus])
-        check_vectors(vectors, self._dim)
+        check_vectors(vectors, self._space.dim)
         if not minus:
             return query
         combined: Vector = vectors[0] - np.float32(MINUS_WEIGHT) * vectors[1:].mean(axis=0)
@@ -485,12 +525,25 @@ class Library:
         if self._closed:
             raise StorageError(f"The library in {self._directory} is closed; open it again.")
 
+    def _refuse_other_model(self, model_id: str | None) -> None:
+        """Raise ModelMismatch where vectors are of another model than the one in use."""
+        if model_id not in (None, self._space.model_id):
+            raise ModelMismatch(
+                f"The vectors are of the model {model_id}; the library is of "
+                f"{self._space.model_id} by now. Embed again."
+            )
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._space.catalogue
+
     @contextmanager
     def _reading(self) -> Iterator[CatalogueReader]:
-        """Read the catalogue at one moment. Raises StorageError."""
-        self._refuse_closed()
-        with self._catalogue.read() as reader:
-            yield reader
+        """Read the catalogue at one moment, while the model stays the same. Raises StorageError."""
+        with self._space_lock.reading():
+            self._refuse_closed()
+            with self._catalogue.read() as reader:
+                yield reader
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -544,14 +597,6 @@ class Library:
 
     # Vectors
 
-    def _load_vectors(self) -> tuple[LabelIndex, SegmentIndex]:
-        """Return the vectors as saved by `close`, or rebuilt where that does not fit."""
-        with self._catalogue.read() as reader:
-            make_store = partial(self._cache.open, generation=reader.generation())
-            indexes = read_indexes(reader, make_store, self._weights)
-        self._cache.clear()
-        return indexes
-
     @contextmanager
     def _in_step(self) -> Iterator[None]:
         """Bring committed rows into the vectors; where that fails, rebuild these from the rows.
@@ -571,11 +616,16 @@ class Library:
 
     def _rebuild_vectors(self) -> None:
         with self._catalogue.read() as reader:
-            self._labels, self._segments = read_indexes(reader, self._cache.build, self._weights)
+            self._space.rebuild(reader)
         self._out_of_step = False
 
     def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
-        return matching_clips(reader, filter, labels=self._labels, weights=self._weights)
+        labels, weights = self._space.labels, self._space.weights
+        return matching_clips(reader, filter, labels=labels, weights=weights)
+
+
+def _open_cache(directory: Path, vector_store: str, *, dim: int, model_id: str) -> VectorCache:
+    return VectorCache(directory / "vectors", kind=vector_store, dim=dim, model_id=model_id)
 
 
 def _hash(staged: StagedFile | None) -> str | None:

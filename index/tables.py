@@ -86,7 +86,11 @@ class Base(DeclarativeBase):
 
 
 class MetaRow(Base):
-    """Facts about the whole library: generation, model_id, dim, library_id."""
+    """Facts about the whole library.
+
+    generation, model_id, dim, library_id; while it is re-indexed reindex_model_id and reindex_dim;
+    leftover_rows while there are rows of models that are neither.
+    """
 
     __tablename__ = "meta"
 
@@ -192,6 +196,24 @@ class SegmentRow(Base):
     end_seconds: Mapped[float]
     audio: Mapped[Vector | None] = mapped_column(VectorBlob)
     video: Mapped[Vector | None] = mapped_column(VectorBlob)
+
+
+class ReindexedClipRow(Base):
+    """What a model that is not in use yet makes of a clip: what the clip will say from the swap on.
+
+    Its vectors are rows of their own. `failure` is a sentence where the model could make none.
+    """
+
+    __tablename__ = "reindexed_clips"
+
+    clip_row: Mapped[int] = mapped_column(
+        RowId, ForeignKey("clips.id", ondelete="CASCADE"), primary_key=True
+    )
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    duration_seconds: Mapped[float]
+    modalities: Mapped[dict[str, Any]]
+    warnings: Mapped[list[str]]
+    failure: Mapped[str | None]
 
 
 class ClipRow(Base):

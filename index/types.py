@@ -179,6 +179,34 @@ class StoreStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ReindexFailure:
+    """A clip that the new model could make nothing of, and a sentence saying why."""
+
+    clip_id: str
+    filename: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexProgress:
+    """How far the change to another model is; it may be under way or have been interrupted.
+
+    Attributes:
+        model_id: the model that will take over.
+        clips: how many clips there are.
+        done: how many of them it has embedded.
+        failed: how many it can make nothing of; they will be left out of searches.
+        failures: the first of these.
+    """
+
+    model_id: str
+    clips: int
+    done: int
+    failed: int
+    failures: tuple[ReindexFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LibraryStatus:
     """Counts for `/model` and the command line."""
 
@@ -191,3 +219,5 @@ class LibraryStatus:
     """Vectors held per store: `labels`, `audio`, `video`, `both`."""
     indexes: Mapping[str, StoreStatus] = field(default_factory=dict)
     """How each of these stores answers."""
+    reindex: ReindexProgress | None = None
+    """The change to another model, None where none was begun."""

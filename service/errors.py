@@ -151,11 +151,13 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         library_errors.InvalidClassName: Problem(422, "invalid_class_name"),
         library_errors.InvalidTag: Problem(422, "invalid_tag"),
         library_errors.ClipNotFound: Problem(404, "clip_not_found"),
+        library_errors.ClipUnusable: Problem(422, "clip_unusable"),
         library_errors.InvalidArchive: Problem(422, "invalid_archive"),
         library_errors.LibraryLocked: Problem(503, "library_locked"),
         library_errors.LibraryNotEmpty: Problem(409, "library_not_empty"),
         library_errors.LibraryNotFound: Problem(404, "library_not_found"),
         library_errors.ModelMismatch: Problem(409, "model_mismatch"),
+        library_errors.ReindexRefused: Problem(409, "reindex_refused"),
         library_errors.StorageError: Problem(507, "storage_error"),
     }
 )

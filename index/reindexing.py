@@ -1,0 +1,376 @@
+"""The change to another model: every clip and class embedded anew while the former one serves.
+
+What the new model makes of a clip is written as soon as it is known, beside the former model's
+rows, so whatever ends the work, the next run goes on from there. Once nothing is missing, one
+transaction puts the new model's rows in the place of the former's, which are deleted afterwards.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import URL
+
+from index.catalogue import Catalogue
+from index.catalogue_reader import GREATEST_OFFSET
+from index.checks import check_unit_vector, checked_class, checked_clip
+from index.database import sqlite_url
+from index.directory_lock import DirectoryLock
+from index.errors import ClipUnusable, LibraryNotFound, ModelMismatch, ReindexRefused
+from index.media_store import MediaFolder, file_digest
+from index.ownership import check_directory
+from index.reindex_rows import LEFTOVER_ROWS, ClassTurn, ClipTurn, ReindexWriter
+from index.types import (
+    ClassName,
+    Clip,
+    ModalityWeights,
+    NewClass,
+    NewClip,
+    ReindexFailure,
+    ReindexProgress,
+)
+
+logger = logging.getLogger(__name__)
+
+CLIPS_PER_THREAD = 4
+"""Clips asked for at a time."""
+LAST_CLIPS = 4
+"""So many are embedded while writers wait: who keeps adding clips must not put off the end."""
+CLASSES = 256
+"""Classes embedded at a time."""
+LEFTOVER_CLIPS = 64
+"""Clips or classes whose old rows are deleted in one transaction; writers wait so long."""
+SECONDS_BETWEEN_REPORTS = 0.5
+"""Progress is counted anew for each report."""
+TOLERATED_FAILURES = 0.5
+"""More failures than this part of the clips are rather a fault of the disk than of the clips."""
+
+
+Exclusive = Callable[[], AbstractContextManager[None]]
+"""Makes whoever is in the context the one writer."""
+
+
+class NewModel(Protocol):
+    """The model to come: what it is, and how it embeds what is stored."""
+
+    model_id: str
+    dim: int
+    weights: ModalityWeights
+    vocabulary: Sequence[NewClass]
+    """The classes that it was trained on."""
+
+    def embed_clip(self, media: Path, clip: Clip) -> NewClip:
+        """Make of a media file what adding it would store; several threads may call.
+
+        Raises ClipUnusable with a sentence where the model can make nothing of it.
+        """
+        ...
+
+    def embed_classes(self, classes: Sequence[ClassName]) -> NDArray[np.float32]:
+        """Embed classes by all their words: (len(classes), dim)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexSummary:
+    """What a run came to; `finished` unless it was stopped or cancelled.
+
+    `clips` is how many the new model embedded, this run's and earlier ones', `failures` which it
+    could not.
+    """
+
+    former_model_id: str
+    model_id: str
+    finished: bool
+    clips: int
+    classes: int
+    failures: tuple[ReindexFailure, ...]
+
+
+def ignore(progress: ReindexProgress) -> None:
+    """Tell nobody."""
+
+
+class Reindexing:
+    """One change of model. Searches and writes go on; any thread may call any method."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        media: MediaFolder,
+        model: NewModel,
+        *,
+        exclusive: Exclusive,
+        swap: Callable[[NewModel], None],
+    ) -> None:
+        """Use `Library.reindexing` or `open_reindexing`.
+
+        `exclusive` makes the caller the one writer; `swap` is called by that one.
+        """
+        if model.model_id == catalogue.model_id:
+            raise ModelMismatch(
+                f"The library is of the model {model.model_id} already; there is nothing to "
+                "re-index."
+            )
+        self._former = catalogue
+        self._catalogue = catalogue.for_model(model.model_id)
+        self._media = media
+        self._model = model
+        self._exclusive = exclusive
+        self._swap = swap
+        self._stopped = threading.Event()
+        self._next_report = 0.0
+
+    def run(
+        self,
+        progress: Callable[[ReindexProgress], None] = ignore,
+        *,
+        threads: int = 1,
+        accept_failures: bool = False,
+    ) -> ReindexSummary:
+        """Embed whatever the new model has not embedded yet, then let it take over.
+
+        What it could not embed in an earlier run is tried again. `progress` is called now and
+        then. Raises ReindexRefused where more clips than a half fail, unless that is accepted;
+        StorageError; whatever the model raises. Then the former model is still in use, and the
+        next run goes on from there.
+        """
+        with self._writing() as writer:
+            writer.target(self._model.dim)
+        delete_leftovers(self._catalogue, self._exclusive)
+        while not self._interrupted():
+            self._embed_clips(progress, threads)
+            self._embed_classes()
+            if (summary := self._finish(accept_failures=accept_failures)) is not None:
+                delete_leftovers(self._catalogue, self._exclusive)
+                return summary
+        return self._summary(finished=False)
+
+    def stop(self) -> None:
+        """Let `run` return soon; what is done stays for the next one."""
+        self._stopped.set()
+
+    def _interrupted(self) -> bool:
+        if self._stopped.is_set():
+            return True
+        with self._catalogue.read_reindex() as reader:
+            return not reader.is_target()
+
+    # Clips
+
+    def _embed_clips(self, progress: Callable[[ReindexProgress], None], threads: int) -> None:
+        """Embed the clips that are missing now, in order of arrival."""
+        after = 0
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="reindex")
+        try:
+            while not self._interrupted():
+                self._tell(progress)
+                turns = self._missing_clips(after, CLIPS_PER_THREAD * threads)
+                if not turns:
+                    return
+                for turn, outcome in zip(turns, pool.map(self._outcome, turns), strict=True):
+                    with self._writing() as writer:
+                        _store(writer, turn, outcome)
+                    if self._stopped.is_set():
+                        return
+                after = turns[-1].row_id
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _missing_clips(self, after: int, limit: int) -> list[ClipTurn]:
+        with self._catalogue.read_reindex() as reader:
+            return reader.missing_clips(after=after, limit=limit)
+
+    def _outcome(self, turn: ClipTurn) -> NewClip | str:
+        """Return what the new model makes of a clip, or a sentence saying why it can do nothing."""
+        path = self._media.path(turn.clip.content_hash)
+        try:
+            if file_digest(path) != turn.clip.content_hash:
+                return "Its media file is damaged; restore it from a backup."
+        except OSError as error:
+            return f"Its media file cannot be read ({error.strerror}); restore it from a backup."
+        try:
+            embedded = self._model.embed_clip(path, turn.clip)
+        except ClipUnusable as error:
+            return str(error)
+        except Exception as error:
+            error.add_note(f"While embedding the clip {turn.clip.clip_id} ({turn.clip.filename}).")
+            raise
+        try:
+            return checked_clip(embedded, self._model.dim)
+        except ValueError as error:
+            return f"The model made a vector of it that cannot be kept: {error}"
+
+    def _tell(self, progress: Callable[[ReindexProgress], None]) -> None:
+        if time.monotonic() < self._next_report:
+            return
+        with self._catalogue.read() as reader:
+            current = reader.reindex_progress()
+        if current is not None:
+            progress(current)
+        self._next_report = time.monotonic() + SECONDS_BETWEEN_REPORTS
+
+    # Classes
+
+    def _embed_classes(self) -> None:
+        """Embed the user's classes that are missing now."""
+        while not self._interrupted():
+            with self._catalogue.read_reindex() as reader:
+                turns = reader.missing_classes(limit=CLASSES)
+            if not turns:
+                return
+            vectors = self._class_vectors(turns)
+            with self._writing() as writer:
+                writer.store_class_vectors(turns, vectors)
+
+    def _class_vectors(self, turns: Sequence[ClassTurn]) -> NDArray[np.float32]:
+        vectors = self._model.embed_classes([turn.of_class for turn in turns])
+        for vector in vectors:
+            check_unit_vector(vector, self._model.dim)
+        return vectors
+
+    # The end
+
+    def _finish(self, *, accept_failures: bool) -> ReindexSummary | None:
+        """Let the new model take over if nothing is missing, or hardly anything; else None."""
+        with self._exclusive():
+            if self._interrupted():
+                return None
+            turns = self._missing_clips(0, LAST_CLIPS + 1)
+            if len(turns) > LAST_CLIPS:
+                return None
+            for turn in turns:
+                outcome = self._outcome(turn)
+                with self._catalogue.reindex() as writer:
+                    _store(writer, turn, outcome)
+            self._embed_last_classes()
+            summary = self._summary(finished=True)
+            if not accept_failures:
+                _refuse_failures(summary)
+            self._swap(self._model)
+            return summary
+
+    def _embed_last_classes(self) -> None:
+        with self._catalogue.read_reindex() as reader:
+            turns = reader.missing_classes(limit=GREATEST_OFFSET)
+        if turns:
+            vectors = self._class_vectors(turns)
+            with self._catalogue.reindex() as writer:
+                writer.store_class_vectors(turns, vectors)
+
+    def _summary(self, *, finished: bool) -> ReindexSummary:
+        with self._catalogue.read() as reader:
+            progress = reader.reindex_progress()
+            return ReindexSummary(
+                former_model_id=self._former.model_id,
+                model_id=self._model.model_id,
+                finished=finished,
+                clips=progress.done if progress is not None else 0,
+                classes=reader.count_user_classes(),
+                failures=tuple(reader.reindex_failures(self._model.model_id)),
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[ReindexWriter]:
+        with self._exclusive(), self._catalogue.reindex() as writer:
+            yield writer
+
+
+def cancel(catalogue: Catalogue, exclusive: Exclusive = nullcontext) -> bool:
+    """Give a change of model up and delete what the new one embedded; return if there was one.
+
+    A run under way ends soon. Raises StorageError.
+    """
+    with exclusive(), catalogue.reindex() as writer:
+        begun = writer.reindex_progress() is not None
+        writer.abandon()
+    delete_leftovers(catalogue, exclusive)
+    return begun
+
+
+def adopt(writer: ReindexWriter, model: NewModel) -> None:
+    """Put the new model in the place of the one in use, by its whole vocabulary."""
+    writer.adopt(model.dim, [checked_class(new, model.dim) for new in model.vocabulary])
+
+
+def delete_leftovers(catalogue: Catalogue, exclusive: Exclusive = nullcontext) -> None:
+    """Delete the rows of models that are neither in use nor to come. Raises StorageError."""
+    with catalogue.read() as reader:
+        more = reader.fact(LEFTOVER_ROWS) is not None
+    while more:
+        with exclusive(), catalogue.reindex() as writer:
+            more = writer.delete_leftover_rows(LEFTOVER_CLIPS)
+
+
+@contextmanager
+def open_reindexing(
+    directory: Path, model: NewModel, *, catalogue_url: URL | str | None = None
+) -> Iterator[Reindexing]:
+    """Change the model of a directory's library that nobody has open.
+
+    Raises LibraryNotFound, LibraryLocked, ModelMismatch where the library is of this model already,
+    StorageError.
+    """
+    url = catalogue_url or sqlite_url(directory / "catalogue.sqlite")
+    with former_catalogue(directory, url) as catalogue:
+
+        def swap(model: NewModel) -> None:
+            with catalogue.for_model(model.model_id).reindex() as writer:
+                adopt(writer, model)
+
+        yield Reindexing(
+            catalogue,
+            MediaFolder(directory / "media"),
+            model,
+            exclusive=nullcontext,
+            swap=swap,
+        )
+
+
+@contextmanager
+def former_catalogue(directory: Path, url: URL | str) -> Iterator[Catalogue]:
+    """Open the catalogue of a directory that nobody has open, whichever model its rows are of.
+
+    Raises LibraryNotFound, LibraryLocked, StorageError.
+    """
+    # Opening a catalogue makes it where it is absent.
+    if not (directory / "library_id").is_file():
+        raise LibraryNotFound(f"There is no library in {directory}.")
+    with ExitStack() as resources:
+        lock = DirectoryLock(directory)
+        resources.callback(lock.release)
+        catalogue = Catalogue.open(url, model_id="")
+        resources.callback(catalogue.close)
+        check_directory(catalogue, directory)
+        with catalogue.read() as reader:
+            model_id = reader.fact("model_id")
+        if model_id is None:
+            raise LibraryNotFound(f"The library in {directory} is of no model yet.")
+        yield catalogue.for_model(model_id)
+
+
+def _store(writer: ReindexWriter, turn: ClipTurn, outcome: NewClip | str) -> None:
+    if isinstance(outcome, str):
+        writer.store_failure(turn, outcome)
+    else:
+        writer.store_reindexed(turn.row_id, outcome)
+
+
+def _refuse_failures(summary: ReindexSummary) -> None:
+    failed = len(summary.failures)
+    if failed > TOLERATED_FAILURES * (summary.clips + failed):
+        first = summary.failures[0]
+        raise ReindexRefused(
+            f"The model {summary.model_id} could embed {summary.clips} clips but not {failed}, "
+            f"which searches would no longer find; the first is {first.clip_id} "
+            f"({first.filename}): {first.reason} Mend the cause and re-index again, which goes on "
+            "from here, or accept the failures."
+        )
