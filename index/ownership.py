@@ -54,14 +54,20 @@ def adopt_model(catalogue: Catalogue, *, model_id: str, dim: int) -> None:
         former, former_dim = reader.fact("model_id"), reader.fact("dim")
     if (former, former_dim) == (model_id, str(dim)):
         return
-    with catalogue.write() as writer:
+    with catalogue.reindex() as writer:
         clips, classes = writer.count_clips(), writer.count_user_classes()
         if clips or classes:
+            progress = writer.reindex_progress()
+            done = progress.done if progress is not None and progress.model_id == model_id else 0
             raise ModelMismatch(
                 f"This library's {clips} clips and {classes} own classes were embedded by the "
                 f"model {former} ({former_dim} dimensions); it cannot be opened with {model_id} "
-                f"({dim}). Use the former model, or another directory."
+                f"({dim}). Run `avgzsl library reindex` with these settings: it embeds the {clips} "
+                f"clips anew from their stored files{f' ({done} of them are done)' if done else ''}"
+                ", can be stopped and run again, and changes no answer before its end. Use the "
+                "former model, or another directory, to start without it."
             )
+        writer.abandon()
         writer.forget_vocabularies()
         writer.set_fact("model_id", model_id)
         writer.set_fact("dim", str(dim))

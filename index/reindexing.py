@@ -202,6 +202,9 @@ class Reindexing:
         except ClipUnusable as error:
             return str(error)
         except Exception as error:
+            if not path.exists():
+                # The clip was removed meanwhile, and then this is told to nobody.
+                return "Its media file was removed; restore it from a backup."
             error.add_note(f"While embedding the clip {turn.clip.clip_id} ({turn.clip.filename}).")
             raise
         try:

@@ -420,7 +420,7 @@ def test_a_users_rows_keep_another_model_out(directory: Path, upload: Path, kept
         else:
             library.update_class(library.list_classes().items[0].class_id, enabled=False)
     for model_id, dim in (("model-b", DIM), (MODEL, DIM + 1)):
-        with pytest.raises(ModelMismatch, match="Use the former model, or another directory"):
+        with pytest.raises(ModelMismatch, match="avgzsl library reindex"):
             Library.open(directory, model_id=model_id, dim=dim)
     with open_library(directory) as library:
         assert library.list_classes(query="dog").total == 1
