@@ -24,6 +24,20 @@ SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 30000",  # milliseconds; a backup may hold the file for a moment
 )
 
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": "5",  # seconds
+    # A server that vanished without a word is noticed in seconds, not in hours.
+    "tcp_user_timeout": "15000",  # milliseconds
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    # Writers wait for each other within a statement; rows are read some thousands at a time.
+    "options": "-c statement_timeout=60s",
+}
+"""What the driver is told where the URL says nothing else."""
+
+WRITE_LOCK = 0x6176677A736C  # "avgzsl"
+"""The advisory lock of PostgreSQL that writers of a database take, one after the other."""
+
 
 @contextmanager
 def database_errors(action: str) -> Iterator[None]:
@@ -47,10 +61,15 @@ def open_database(url: URL | str) -> Engine:
 
     Raises StorageError where the database cannot be used or is newer than this code.
     """
-    engine = _engine(make_url(url))
+    engine = _engine(url)
     shown = engine.url.render_as_string(hide_password=True)
-    with database_errors(f"open the catalogue {shown}"), engine.begin() as connection:
-        _migrate(connection, shown)
+    with database_errors(f"open the catalogue {shown}"):
+        with engine.connect() as connection:
+            current = _is_current(connection, shown)
+        if not current:
+            # Of several that start at once, one migrates, and the others then find it done.
+            with for_writing(engine).begin() as connection:
+                _migrate(connection, shown)
     return engine
 
 
@@ -60,7 +79,7 @@ def open_existing_database(url: URL | str) -> Engine:
     Raises LibraryNotFound where there is no database or it is blank, StorageError where it cannot
     be used or has another schema.
     """
-    engine = _engine(make_url(url))
+    engine = _engine(url)
     shown = engine.url.render_as_string(hide_password=True)
     path = engine.url.database
     # SQLite would create the file.
@@ -95,22 +114,58 @@ def for_writing(engine: Engine) -> Engine:
 
     A transaction that reads first and then writes fails where another wrote in between.
     """
+    if engine.dialect.name == "postgresql":
+        # The moment of REPEATABLE READ would be that before the lock was had.
+        return engine.execution_options(isolation_level="READ COMMITTED", takes_write_lock=True)
     return engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL | str) -> Engine:
     try:
-        if url.get_backend_name() == "sqlite":
-            # Readers beyond the pool get a connection of their own rather than wait.
-            engine = create_engine(url, max_overflow=-1)
-            _configure_sqlite(engine)
-            return engine
-        return create_engine(url, isolation_level="REPEATABLE READ", max_overflow=-1)
+        url = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        # It may hold a password, so it is not told.
+        raise StorageError(
+            "The catalogue URL cannot be read; write postgresql://USER:PASSWORD@HOST/DATABASE with "
+            "special characters percent-encoded, or leave it out to use SQLite."
+        ) from error
+    try:
+        match url.get_backend_name():
+            case "sqlite":
+                # Readers beyond the pool get a connection of their own rather than wait.
+                engine = create_engine(url, max_overflow=-1)
+                _configure_sqlite(engine)
+            case "postgresql" | "postgres":
+                engine = _postgresql_engine(url)
+            case other:
+                raise ArgumentError(f"{other!r} is neither postgresql nor sqlite")
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise StorageError(
             f"The catalogue URL {url.render_as_string(hide_password=True)!r} cannot be used: "
-            f"{error}. Install the driver it names, or leave the URL out to use SQLite."
+            f"{error}. Install the driver it names (`pip install 'avgzsl[postgres]'` for "
+            "PostgreSQL), or leave the URL out to use SQLite."
         ) from error
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    if "+" not in url.drivername:
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        url,
+        isolation_level="REPEATABLE READ",
+        max_overflow=-1,
+        # The server may have been started anew since a connection was last used.
+        pool_pre_ping=True,
+        connect_args={k: v for k, v in POSTGRESQL_OPTIONS.items() if k not in url.query},
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("takes_write_lock"):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+    return engine
 
 
 def _configure_sqlite(engine: Engine) -> None:
@@ -128,18 +183,25 @@ def _configure_sqlite(engine: Engine) -> None:
 
 
 def _migrate(connection: Connection, shown: str) -> None:
+    if _is_current(connection, shown):
+        return
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     config = _migrations()
     config.attributes["connection"] = connection
-    known = _known_revisions(config)
-    newest = known[0]
+    command.upgrade(config, "head")
+
+
+def _is_current(connection: Connection, shown: str) -> bool:
+    """Whether the schema is this program's. Raises StorageError where it is newer."""
+    known = _known_revisions(_migrations())
     present = _present_revision(connection)
     if present is not None and present not in known:
         raise StorageError(
             f"The catalogue {shown} has the schema revision {present}, newer than this program "
-            f"knows (up to {newest}); upgrade the program or restore an older backup."
+            f"knows (up to {known[0]}); upgrade the program or restore an older backup."
         )
-    if present != newest:
-        command.upgrade(config, newest)
+    return present == known[0]
 
 
 def _migrations() -> Config:

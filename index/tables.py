@@ -42,9 +42,10 @@ class VectorBlob(TypeDecorator[Vector]):
 
 
 class StorableText(TypeDecorator[str]):
-    """Text, in which a lone surrogate becomes its escape: it has no UTF-8 and would raise.
+    """Text, in which a lone surrogate and NUL become their escapes.
 
-    What is stored was checked before; this serves the questions, which then find nothing.
+    The one has no UTF-8, the other PostgreSQL refuses. What is stored was checked before; this
+    serves the questions, which then find nothing.
     """
 
     impl = Text
@@ -52,7 +53,9 @@ class StorableText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Escape what cannot be encoded."""
-        return None if value is None else value.encode("utf-8", "backslashreplace").decode()
+        if value is None:
+            return None
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 class UtcTime(TypeDecorator[datetime]):
