@@ -21,7 +21,7 @@ from index.archive import (
 )
 from index.archive_rows import Part, packed_classes, packed_clips, unpacked_classes, unpacked_clips
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader
+from index.catalogue_reader import CatalogueReader, StoredClass
 from index.catalogue_writer import CatalogueWriter
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
@@ -181,7 +181,7 @@ class _Export:
         seeded = [[name, moment.isoformat()] for name, moment in reader.vocabularies()]
         yield from self._writer.whole(VOCABULARIES, json.dumps(seeded).encode())
         classes = counted(
-            reader.stored_classes(), header.classes, "Reading classes", self._progress
+            _whole_classes(reader, header), header.classes, "Reading classes", self._progress
         )
         yield from self._parts("classes", packed_classes(classes, header.dim))
         clips = counted(reader.stored_clips(), header.clips, "Reading clips", self._progress)
@@ -211,6 +211,19 @@ class _Export:
                 "missing."
             )
         self._missing.add(content_hash)
+
+
+def _whole_classes(reader: CatalogueReader, header: ArchiveHeader) -> Iterator[StoredClass]:
+    """Yield the classes. Raises StorageError where some have no vector, so do not come."""
+    count = 0
+    for row in reader.stored_classes():
+        count += 1
+        yield row
+    if count != header.classes:
+        raise StorageError(
+            f"{header.classes - count} classes have no vector; `avgzsl library verify` lists them. "
+            "Delete them, or add them anew, and export again."
+        )
 
 
 def _header(reader: CatalogueReader) -> ArchiveHeader:

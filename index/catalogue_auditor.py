@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, LargeBinary, exists, func, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, exists, func, or_, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute
 
 from index.catalogue_reader import BATCH_ROWS, CatalogueReader
@@ -85,8 +85,14 @@ class CatalogueAuditor(CatalogueReader):
         )
 
     def clips_without_windows(self) -> list[str]:
-        """Return the ids of clips that no search finds."""
-        return self._without(ClipRow.clip_id, SegmentRow.clip_row == ClipRow.id, SegmentRow)
+        """Return the ids of clips that no search finds, though they have sound or pictures.
+
+        Those that have neither are what a change of model could make nothing of.
+        """
+        usable = or_(
+            *(ClipRow.modalities[name, "used"].as_boolean() for name in ("audio", "video"))
+        )
+        return self._without(ClipRow.clip_id, SegmentRow.clip_row == ClipRow.id, SegmentRow, usable)
 
     def clips_without_vectors(self) -> list[str]:
         """Return the ids of clips that have no clip-level vectors."""
@@ -108,10 +114,11 @@ class CatalogueAuditor(CatalogueReader):
         )
 
     def rows_of_other_models(self) -> dict[str, int]:
-        """Return how many rows of each table are by another model, where there are any."""
+        """Return how many rows of each table are by a model neither in use nor to come."""
+        known = [self._model_id, self.fact("reindex_model_id") or self._model_id]
         tables = (ClipRow, ClassVectorRow, ClipVectorRow, SegmentRow)
         return self._nonzero(
-            {table.__tablename__: (table, table.model_id != self._model_id) for table in tables}
+            {table.__tablename__: (table, table.model_id.not_in(known)) for table in tables}
         )
 
     def orphans(self) -> dict[str, int]:
@@ -147,9 +154,10 @@ class CatalogueAuditor(CatalogueReader):
         identity: InstrumentedAttribute[str],
         joined: ColumnElement[bool],
         table: type[ClassVectorRow | ClipVectorRow | SegmentRow],
+        *conditions: ColumnElement[bool],
     ) -> list[str]:
         found = exists().where(joined, table.model_id == self._model_id)
-        return list(self._session.scalars(select(identity).where(~found)))
+        return list(self._session.scalars(select(identity).where(~found, *conditions)))
 
     def _nonzero(self, wanted: dict[str, tuple[type, ColumnElement[bool]]]) -> dict[str, int]:
         counts = {

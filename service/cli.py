@@ -5,10 +5,12 @@ Nothing heavy is imported at the top: `avgzsl --help` should answer at once.
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service import library_commands
+from service.terminal import fail, settings_of
 from service.version import package_version
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(library_commands.app, name="library")
 
 
 def _print_version(wanted: bool) -> None:
@@ -55,8 +58,6 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
     """Serve the HTTP API. Options come before the environment variables AVGZSL_*."""
-    from service.settings import SettingsError, load_settings  # noqa: PLC0415
-
     options = {
         "host": host,
         "port": port,
@@ -68,10 +69,7 @@ def serve(
         "device": device,
         "log_format": log_format,
     }
-    try:
-        settings = load_settings({k: v for k, v in options.items() if v is not None})
-    except SettingsError as error:
-        _fail(str(error))
+    settings = settings_of(options)
     with _listening_socket(settings) as listener:
         _serve(settings, listener)
 
@@ -84,7 +82,7 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
     try:
         run_server(settings, listener, on_ready=lambda: greet(*listener.getsockname()[:2]))
     except ServerFailed as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _listening_socket(settings: "Settings") -> socket.socket:
@@ -96,7 +94,7 @@ def _listening_socket(settings: "Settings") -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
-        _fail(
+        fail(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
             "choose another with --port or AVGZSL_PORT"
         )
@@ -116,8 +114,3 @@ Ready at {url} (documentation: {url}/docs). Try:
   curl --json '{{"query": "a dog barking"}}' {url}/retrieve
 """
     )
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"avgzsl: {message}", err=True)
-    raise typer.Exit(1)

@@ -1,0 +1,215 @@
+"""`avgzsl library ...`: a library verified, repaired, exported and restored, without its model.
+
+Nothing heavy is imported at the top, as in `service.cli`.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.terminal import fail, settings_of
+
+if TYPE_CHECKING:
+    from index.progress import Progress
+    from index.verification import Finding
+
+app = typer.Typer(
+    help="Verify, repair, export and restore the library.",
+    no_args_is_help=True,
+)
+
+SHOWN_FINDINGS = 50
+
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the library; AVGZSL_DATA_DIR by default.")
+]
+CatalogueUrl = Annotated[
+    str | None,
+    typer.Option(help="SQLAlchemy URL of the catalogue; AVGZSL_CATALOGUE_URL by default."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and no progress.")]
+AllowMissing = Annotated[
+    bool, typer.Option(help="Go on where files of clips are missing or damaged, without them.")
+]
+
+
+@app.command()
+def verify(
+    *,
+    data_dir: DataDir = None,
+    catalogue_url: CatalogueUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong, and change nothing; exit 1 if anything is. The service may run."""
+    from index.verification import verify_library  # noqa: PLC0415
+
+    settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
+    with _refusals(), _progress(as_json) as progress:
+        found = verify_library(
+            settings.library_dir,
+            catalogue_url=settings.catalogue_url,
+            vector_store=settings.vector_store,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(
+            f"{found.clips} clips, {found.segments} windows, {found.classes} classes, "
+            f"{found.files} files, by the model {found.model_id}"
+        )
+        _print_skipped(found.skipped)
+        _print_findings("wrong", found.findings)
+        if not found.findings:
+            typer.echo("nothing is wrong")
+    raise typer.Exit(1 if found.findings else 0)
+
+
+@app.command()
+def repair(
+    *,
+    data_dir: DataDir = None,
+    catalogue_url: CatalogueUrl = None,
+    forget_missing: Annotated[
+        bool, typer.Option(help="Remove the clips whose media file is missing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mend what can be without loss; exit 1 if something is left. The service must not run."""
+    from index.repair import repair_library  # noqa: PLC0415
+
+    settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
+    with _refusals(), _progress(as_json) as progress:
+        done = repair_library(
+            settings.library_dir,
+            catalogue_url=settings.catalogue_url,
+            vector_store=settings.vector_store,
+            forget_missing=forget_missing,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(done)
+    else:
+        _print_skipped(done.skipped)
+        _print_findings("mended", done.mended)
+        _print_findings("left", done.left)
+        if not done.mended and not done.left:
+            typer.echo("nothing was wrong")
+    raise typer.Exit(1 if done.left else 0)
+
+
+@app.command("export")
+def export_(
+    archive: Annotated[Path, typer.Argument(help="The file to write, a tar.")],
+    *,
+    data_dir: DataDir = None,
+    catalogue_url: CatalogueUrl = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
+    allow_missing: AllowMissing = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole library, media included, to one file. The service may run."""
+    from index.backup import export_library  # noqa: PLC0415
+
+    settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
+    with _refusals(), _progress(as_json) as progress:
+        summary = export_library(
+            settings.library_dir,
+            archive,
+            catalogue_url=settings.catalogue_url,
+            overwrite=force,
+            allow_missing=allow_missing,
+            progress=progress,
+        )
+    _report_backup(f"wrote {archive}", summary, as_json)
+
+
+@app.command("import")
+def import_(
+    archive: Annotated[Path, typer.Argument(help="A file that `library export` wrote.")],
+    *,
+    data_dir: DataDir = None,
+    catalogue_url: CatalogueUrl = None,
+    allow_missing: AllowMissing = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore an archive into an empty library, behind any catalogue. The service must not run."""
+    from index.backup import import_library  # noqa: PLC0415
+
+    settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
+    with _refusals(), _progress(as_json) as progress:
+        summary = import_library(
+            archive,
+            settings.library_dir,
+            catalogue_url=settings.catalogue_url,
+            allow_missing=allow_missing,
+            progress=progress,
+        )
+    _report_backup(f"restored into {settings.library_dir}", summary, as_json)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell an error that was raised on purpose in one line."""
+    from index.errors import LibraryError  # noqa: PLC0415
+
+    try:
+        yield
+    except (LibraryError, ImportError) as error:
+        fail(str(error))
+
+
+@contextmanager
+def _progress(as_json: bool) -> Iterator["Progress"]:
+    """Draw a bar a stage on the error stream, if that is a terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=as_json or not console.is_terminal) as bars:
+        yield _drawing(bars.add_task, bars.update)
+
+
+def _drawing(add_task: Callable[..., Any], update: Callable[..., None]) -> "Progress":
+    tasks: dict[str, Any] = {}
+
+    def draw(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = add_task(stage)
+        update(tasks[stage], completed=done, total=total)
+
+    return draw
+
+
+def _report_backup(done: str, summary: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(summary)
+        return
+    typer.echo(
+        f"{done}: {summary.clips} clips, {summary.segments} windows, {summary.classes} classes, "
+        f"{summary.files} files, by the model {summary.model_id}; {summary.size_bytes:,} bytes"
+    )
+    if summary.missing:
+        typer.echo(f"without {len(summary.missing)} files that are missing or damaged", err=True)
+
+
+def _print_json(record: Any) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    typer.echo(json.dumps(asdict(record)))
+
+
+def _print_findings(heading: str, findings: "tuple[Finding, ...]") -> None:
+    for finding in findings[:SHOWN_FINDINGS]:
+        typer.echo(f"{heading}: {finding.kind} {finding.subject}: {finding.detail}")
+    if len(findings) > SHOWN_FINDINGS:
+        typer.echo(f"... and {len(findings) - SHOWN_FINDINGS} more; --json prints all")
+
+
+def _print_skipped(skipped: tuple[str, ...]) -> None:
+    for reason in skipped:
+        typer.echo(f"not looked at: {reason}", err=True)
