@@ -102,17 +102,17 @@ def fit_unknown(known: Sequence[Floats], unknown: Sequence[Floats]) -> tuple[flo
     evidence, is_unknown, weights = [], [], []
     for lists, answer in ((known, False), (unknown, True)):
         for distance in lists:
-            evidence.append(_best_and_runners_up(similarity_from_distance(distance)))
+            evidence.append(_best_and_others(similarity_from_distance(distance)))
             is_unknown.append(np.full(len(distance), answer))
             weights.append(np.full(len(distance), 1 / len(distance)))
-    offset, slope, runners_up = fit_logistic(
+    offset, slope, others = fit_logistic(
         np.concatenate(evidence), np.concatenate(is_unknown), np.concatenate(weights)
     )
-    return offset, slope, -runners_up / slope
+    return offset, slope, -others / slope
 
 
-def _best_and_runners_up(similarity: Floats) -> Floats:
-    """Best similarity and the mean of the runners-up, (N, 2)."""
+def _best_and_others(similarity: Floats) -> Floats:
+    """Best similarity and the mean of the others, (N, 2)."""
     best = standing_out(similarity, 0.0)
     return np.stack([best, best - standing_out(similarity, 1.0)], axis=1)
 

@@ -112,8 +112,8 @@ class Calibration:
         relative_penalty: whether these penalties are in units of the sample's confidence
             (`model.scoring.penalty_unit`) instead of the same distance for every sample.
         unknown_offset, unknown_slope: logistic model of "none of these" on the best similarity.
-        unknown_contrast: how much of the runners-up's mean similarity is taken from the best first
-            (`model.scoring.standing_out`).
+        unknown_contrast: how much of the other candidates' mean similarity is taken from the best
+            first (`model.scoring.standing_out`).
         audio_weight, video_weight: share of each modality's distance where both are present.
     """
 

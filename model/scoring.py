@@ -19,8 +19,8 @@ RIGHT_ANGLE = float(np.sqrt(2))
 """Distance of two unit vectors that have nothing in common."""
 LEAST_CONFIDENCE = 1e-3
 """Keeps a sample on the far side of every label from turning the penalty round."""
-RUNNERS_UP = 9
-"""How many of the next best candidates the best one is compared with."""
+LEAST_OTHERS = 9
+"""Fewest other candidates that the best one is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,14 @@ def softmax(logits: Floats) -> Floats:
 def standing_out(similarity: Floats, contrast: float) -> Floats:
     """How far the best of C candidates stands out, (...,), from similarities (..., C).
 
-    The best similarity, less `contrast` times the mean of the `RUNNERS_UP` next ones: some samples
-    are near to every label, and the best of many labels is near by chance. Where there are fewer
-    candidates, 0 stands for the rest: what unrelated unit vectors have on average.
+    The best similarity, less `contrast` times the mean of the others: some samples are near to
+    every label. The mean is over all of them, since in a vocabulary the next best are names of the
+    same thing. Where there are fewer than `LEAST_OTHERS`, 0 stands for the rest: what unrelated
+    unit vectors have on average.
     """
-    runners_up = np.sort(similarity, axis=-1)[..., -RUNNERS_UP - 1 : -1].sum(axis=-1) / RUNNERS_UP
-    return np.asarray(similarity.max(axis=-1) - contrast * runners_up)
+    best = similarity.max(axis=-1)
+    others = max(similarity.shape[-1] - 1, LEAST_OTHERS)
+    return np.asarray(best - contrast * (similarity.sum(axis=-1) - best) / others)
 
 
 def unknown_probability(similarity: Floats, calibration: Calibration) -> float:

@@ -95,11 +95,18 @@ def test_unknown_grows_as_the_best_similarity_falls() -> None:
     assert far.unknown_probability == pytest.approx(1 / (1 + math.exp(-3.0)))
 
 
-def test_the_best_stands_out_against_the_nine_next() -> None:
+def test_the_best_stands_out_against_the_mean_of_all_others() -> None:
     similarity = np.array([0.1] * 5 + [0.9] + [0.3] * 4 + [-0.5] * 20)
 
     assert standing_out(similarity, 0.0) == pytest.approx(0.9)
-    assert standing_out(similarity, 2.0) == pytest.approx(0.9 - 2 * (5 * 0.1 + 4 * 0.3) / 9)
+    assert standing_out(similarity, 2.0) == pytest.approx(0.9 - 2 * (0.5 + 1.2 - 10.0) / 29)
+
+
+def test_other_names_of_the_same_thing_hide_nothing_in_a_large_vocabulary() -> None:
+    alone = np.array([0.4] + [0.0] * 1_500)
+    among_synonyms = np.array([0.4] * 10 + [0.0] * 1_491)
+
+    assert standing_out(among_synonyms, 1.0) == pytest.approx(standing_out(alone, 1.0), abs=0.01)
 
 
 def test_candidates_that_are_missing_count_as_unrelated_ones() -> None:
