@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -111,7 +112,7 @@ class Reindexing:
         exclusive: Exclusive,
         swap: Callable[[NewModel], None],
     ) -> None:
-        """Use `Library.reindexing` or `open_reindexing`.
+        """Use `Library.reindexing` or `reindex_library`.
 
         `exclusive` makes the caller the one writer; `swap` is called by that one.
         """
@@ -313,33 +314,45 @@ def delete_leftovers(catalogue: Catalogue, exclusive: Exclusive = nullcontext) -
             more = writer.delete_leftover_rows(LEFTOVER_CLIPS)
 
 
-@contextmanager
-def open_reindexing(
-    directory: Path, model: NewModel, *, catalogue_url: URL | str | None = None
-) -> Iterator[Reindexing]:
-    """Change the model of a directory's library that nobody has open.
+def reindex_library(
+    directory: Path,
+    model: NewModel,
+    *,
+    catalogue_url: URL | str | None = None,
+    progress: Callable[[ReindexProgress], None] = ignore,
+    threads: int = 1,
+    accept_failures: bool = False,
+) -> ReindexSummary:
+    """Change the model of a directory's library that nobody has open; the former is not needed.
 
-    Raises LibraryNotFound, LibraryLocked, ModelMismatch where the library is of this model already,
-    StorageError.
+    Where the library is of this model already, there is nothing to do. Raises LibraryNotFound,
+    LibraryLocked, and what `Reindexing.run` raises; KeyboardInterrupt too loses nothing.
     """
-    url = catalogue_url or sqlite_url(directory / "catalogue.sqlite")
-    with former_catalogue(directory, url) as catalogue:
-
-        def swap(model: NewModel) -> None:
-            with catalogue.for_model(model.model_id).reindex() as writer:
-                adopt(writer, model)
-
-        yield Reindexing(
+    with former_catalogue(directory, catalogue_url) as catalogue:
+        if catalogue.model_id == model.model_id:
+            delete_leftovers(catalogue)
+            return _nothing_to_do(catalogue)
+        reindexing = Reindexing(
             catalogue,
             MediaFolder(directory / "media"),
             model,
             exclusive=nullcontext,
-            swap=swap,
+            swap=partial(_swap_rows, catalogue),
         )
+        return reindexing.run(progress, threads=threads, accept_failures=accept_failures)
+
+
+def cancel_reindexing(directory: Path, *, catalogue_url: URL | str | None = None) -> bool:
+    """Do as `cancel` does in a directory that nobody has open.
+
+    Raises LibraryNotFound, LibraryLocked, StorageError.
+    """
+    with former_catalogue(directory, catalogue_url) as catalogue:
+        return cancel(catalogue)
 
 
 @contextmanager
-def former_catalogue(directory: Path, url: URL | str) -> Iterator[Catalogue]:
+def former_catalogue(directory: Path, url: URL | str | None) -> Iterator[Catalogue]:
     """Open the catalogue of a directory that nobody has open, whichever model its rows are of.
 
     Raises LibraryNotFound, LibraryLocked, StorageError.
@@ -350,7 +363,7 @@ def former_catalogue(directory: Path, url: URL | str) -> Iterator[Catalogue]:
     with ExitStack() as resources:
         lock = DirectoryLock(directory)
         resources.callback(lock.release)
-        catalogue = Catalogue.open(url, model_id="")
+        catalogue = Catalogue.open(url or sqlite_url(directory / "catalogue.sqlite"), model_id="")
         resources.callback(catalogue.close)
         check_directory(catalogue, directory)
         with catalogue.read() as reader:
@@ -358,6 +371,22 @@ def former_catalogue(directory: Path, url: URL | str) -> Iterator[Catalogue]:
         if model_id is None:
             raise LibraryNotFound(f"The library in {directory} is of no model yet.")
         yield catalogue.for_model(model_id)
+
+
+def _swap_rows(former: Catalogue, model: NewModel) -> None:
+    with former.for_model(model.model_id).reindex() as writer:
+        adopt(writer, model)
+
+
+def _nothing_to_do(catalogue: Catalogue) -> ReindexSummary:
+    return ReindexSummary(
+        former_model_id=catalogue.model_id,
+        model_id=catalogue.model_id,
+        finished=True,
+        clips=0,
+        classes=0,
+        failures=(),
+    )
 
 
 def _store(writer: ReindexWriter, turn: ClipTurn, outcome: NewClip | str) -> None:

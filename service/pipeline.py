@@ -1,6 +1,6 @@
 """From files and texts to vectors, off the event loop and never more at a time than there is room.
 
-The only place where the service calls the model.
+The only place where requests reach the model.
 """
 
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.types import ModalityRecord, NewClip, Segment
+from index.types import ModalityRecord, NewClass, NewClip, Segment
 from model.embedding import ClassText, ClipEmbedder, ClipEmbedding
 from model.errors import MediaError
 from model.media.clip import thumbnail
@@ -79,6 +79,14 @@ class Pipeline:
         """Wait for what is being worked on and stop the threads."""
         self._clips.close()
         self._texts.close()
+
+
+def vocabulary_classes(embedder: ClipEmbedder) -> list[NewClass]:
+    """Return the classes that the model was trained on, as the library stores them."""
+    return [
+        NewClass(entry.name, entry.vector, entry.synonyms, entry.description, seen=True)
+        for entry in embedder.vocabulary()
+    ]
 
 
 def new_clip(

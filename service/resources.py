@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
-from index.types import NewClass
 from model.embedding import ClipEmbedder
 from model.media.limits import MediaLimits
 from service.classification import Classifier
 from service.multipart_form import FormLimits
-from service.pipeline import Pipeline
+from service.pipeline import Pipeline, vocabulary_classes
 from service.readiness import Readiness
 from service.retrieval import Retriever, modality_weights
 from service.settings import Settings
@@ -54,7 +53,7 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
     # Torch and FAISS take seconds to import; `avgzsl --help` should not wait for them.
     from index.library import Library  # noqa: PLC0415
 
-    embedder = embedder or _load_embedder(settings)
+    embedder = embedder or load_embedder(settings)
     embedder.warm_up()
     library = Library.open(
         settings.library_dir,
@@ -66,10 +65,10 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
     )
     with ExitStack() as stack:
         stack.callback(library.close)
-        _seed_vocabulary(library, embedder)
+        library.seed_classes(embedder.card.model_id, vocabulary_classes(embedder))
         pipeline = Pipeline(
             embedder,
-            _media_limits(settings),
+            media_limits(settings),
             decode_threads=settings.decode_threads,
             queue_size=settings.queue_size,
         )
@@ -91,7 +90,8 @@ ResourcesDep = Annotated[Resources, Depends(_request_resources)]
 """The resources, as a handler's parameter."""
 
 
-def _load_embedder(settings: Settings) -> ClipEmbedder:
+def load_embedder(settings: Settings) -> ClipEmbedder:
+    """Load the model that the settings name. Raises ModelError."""
     from model.embedder import Embedder  # noqa: PLC0415
     from model.frozen import FrozenEmbedder  # noqa: PLC0415
 
@@ -105,15 +105,8 @@ def _load_embedder(settings: Settings) -> ClipEmbedder:
     )
 
 
-def _seed_vocabulary(library: "Library", embedder: ClipEmbedder) -> None:
-    classes = [
-        NewClass(e.name, e.vector, e.synonyms, e.description, seen=True)
-        for e in embedder.vocabulary()
-    ]
-    library.seed_classes(embedder.card.model_id, classes)
-
-
-def _media_limits(settings: Settings) -> MediaLimits:
+def media_limits(settings: Settings) -> MediaLimits:
+    """Return what one media file may cost."""
     return MediaLimits(
         max_bytes=settings.max_upload_bytes,
         max_duration_seconds=settings.max_duration_seconds,

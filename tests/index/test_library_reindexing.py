@@ -19,7 +19,7 @@ from index.errors import (
     StorageError,
 )
 from index.library import Library
-from index.reindexing import Reindexing, ReindexSummary, open_reindexing
+from index.reindexing import Reindexing, ReindexSummary, cancel_reindexing, reindex_library
 from index.types import Clip, NewClass, ReindexProgress, SearchFilter
 from index.verification import verify_library
 from tests.index.builders import DIM, MODEL, media_file, open_library, stored_files, unit
@@ -565,7 +565,11 @@ def test_a_change_that_would_leave_out_most_clips_is_refused_unless_accepted(
 def test_a_directory_is_re_indexed_without_the_former_model(
     library: Library, clips: list[Clip], directory: Path
 ) -> None:
-    model = new_model()
+    def refuse_others(_: Clip) -> None:
+        with pytest.raises(LibraryLocked):
+            open_library(directory)
+
+    model = new_model(refuse_others)
     library.close()
     files = stored_files(directory)
     with pytest.raises(ModelMismatch) as mismatch:
@@ -573,10 +577,9 @@ def test_a_directory_is_re_indexed_without_the_former_model(
     assert "avgzsl library reindex" in str(mismatch.value)
     assert "3 clips" in str(mismatch.value)
 
-    with open_reindexing(directory, model) as reindexing:
-        with pytest.raises(LibraryLocked):
-            open_library(directory)
-        assert reindexing.run(threads=2).finished
+    summary = reindex_library(directory, model, threads=2)
+
+    assert (summary.finished, summary.clips) == (True, 3)
 
     with open_new(directory) as reopened:
         assert_by_model(reopened, model, clips)
@@ -593,14 +596,31 @@ def test_a_mismatch_says_how_far_a_change_is(
 
 
 def test_only_a_library_that_is_free_is_re_indexed(directory: Path, tmp_path: Path) -> None:
-    with pytest.raises(LibraryNotFound), open_reindexing(directory, new_model()):
-        pass
+    with pytest.raises(LibraryNotFound):
+        reindex_library(directory, new_model())
     assert not directory.exists()
-    with (
-        open_library(directory),
-        pytest.raises(LibraryLocked),
-        open_reindexing(directory, new_model()),
-    ):
-        pass
-    with pytest.raises(ModelMismatch, match="already"), open_reindexing(directory, OLD):
-        pass
+    with open_library(directory), pytest.raises(LibraryLocked):
+        reindex_library(directory, new_model())
+
+
+def test_a_second_run_after_the_end_finds_nothing_to_do(
+    library: Library, clips: list[Clip], directory: Path
+) -> None:
+    library.close()
+    reindex_library(directory, new_model())
+
+    summary = reindex_library(directory, new_model())
+
+    assert summary == ReindexSummary("model-b", "model-b", True, 0, 0, ())
+
+
+def test_a_change_is_given_up_in_a_directory_too(
+    library: Library, clips: list[Clip], directory: Path
+) -> None:
+    stopped_halfway(library, clips)
+    library.close()
+
+    assert cancel_reindexing(directory)
+
+    assert not cancel_reindexing(directory)
+    assert models_of_rows(directory) == {MODEL}

@@ -1,0 +1,48 @@
+"""The service's model, as a library that changes to it sees it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import ClipUnusable
+from index.types import ClassName, Clip, NewClip
+from model.embedding import ClassText, ClipEmbedder
+from model.errors import MediaError
+from model.media.limits import MediaLimits
+from service.pipeline import new_clip, vocabulary_classes
+from service.retrieval import modality_weights
+
+
+class EmbedderAsNewModel:
+    """Embeds what is stored exactly as uploads are embedded: an `index.reindexing.NewModel`."""
+
+    def __init__(self, embedder: ClipEmbedder, limits: MediaLimits) -> None:
+        self._embedder = embedder
+        self._limits = limits
+        self.model_id = embedder.card.model_id
+        self.dim = embedder.card.embedding_dim
+        self.weights = modality_weights(embedder.calibration)
+        self.vocabulary = vocabulary_classes(embedder)
+
+    def embed_clip(self, media: Path, clip: Clip) -> NewClip:
+        """Decode and embed a stored file. Raises ClipUnusable."""
+        try:
+            embedding = self._embedder.embed_clip(media, limits=self._limits)
+        except MediaError as error:
+            raise ClipUnusable(str(error)) from error
+        return new_clip(
+            embedding,
+            filename=clip.filename,
+            content_type=clip.content_type,
+            tags=clip.tags,
+            # It is drawn by no model, so it stays.
+            thumbnail=None,
+        )
+
+    def embed_classes(self, classes: Sequence[ClassName]) -> NDArray[np.float32]:
+        """Embed classes by all their words: (len(classes), D) float32."""
+        return self._embedder.embed_classes(
+            [ClassText(c.name, c.synonyms, c.description) for c in classes]
+        )
