@@ -1,4 +1,5 @@
-"""`avgzsl library ...`: a library verified, repaired, exported and restored, without its model.
+"""`avgzsl library ...`: a library verified, repaired, exported and restored without its model, and
+given another one.
 
 Nothing heavy is imported at the top, as in `service.cli`.
 """
@@ -15,10 +16,12 @@ from service.terminal import fail, settings_of
 
 if TYPE_CHECKING:
     from index.progress import Progress
+    from index.reindexing import ReindexSummary
     from index.verification import Finding
+    from service.settings import Settings
 
 app = typer.Typer(
-    help="Verify, repair, export and restore the library.",
+    help="Verify, repair, export and restore the library, or change its model.",
     no_args_is_help=True,
 )
 
@@ -150,6 +153,108 @@ def import_(
             progress=progress,
         )
     _report_backup(f"restored into {settings.library_dir}", summary, as_json)
+
+
+@app.command()
+def reindex(
+    *,
+    data_dir: DataDir = None,
+    catalogue_url: CatalogueUrl = None,
+    model: Annotated[str | None, typer.Option(help="`bundled` or a checkpoint's folder.")] = None,
+    head: Annotated[str | None, typer.Option(help="avgzslnet (trained) or frozen.")] = None,
+    audio_backbone: Annotated[str | None, typer.Option(help="clap, clap:FOLDER, ...")] = None,
+    video_backbone: Annotated[str | None, typer.Option(help="clip, clip:FOLDER, ...")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
+    accept_failures: Annotated[
+        bool, typer.Option(help="Change the model even if most clips cannot be embedded.")
+    ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Give up a change of model that was interrupted.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Embed all clips and classes anew by the model of the settings. The service must not run.
+
+    The former model is not needed. Whatever interrupts it, the former model still serves, and the
+    same command goes on where it was.
+    """
+    settings = settings_of(
+        {
+            "data_dir": data_dir,
+            "catalogue_url": catalogue_url,
+            "model": model,
+            "head": head,
+            "audio_backbone": audio_backbone,
+            "video_backbone": video_backbone,
+            "device": device,
+        }
+    )
+    if cancel:
+        _cancel_reindexing(settings, as_json)
+        return
+    try:
+        with _refusals(), _progress(as_json) as progress:
+            summary = _reindexed(settings, progress, accept_failures=accept_failures)
+    except KeyboardInterrupt:
+        typer.echo(
+            "avgzsl: interrupted; the former model is still in use, and the same command goes on "
+            "from here",
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    _report_reindexing(summary, as_json)
+
+
+def _reindexed(
+    settings: "Settings", progress: "Progress", *, accept_failures: bool
+) -> "ReindexSummary":
+    from index.reindexing import reindex_library  # noqa: PLC0415
+    from model.errors import ModelError  # noqa: PLC0415
+    from service.reindexing import EmbedderAsNewModel  # noqa: PLC0415
+    from service.resources import load_embedder, media_limits  # noqa: PLC0415
+
+    try:
+        embedder = load_embedder(settings)
+    except ModelError as error:
+        fail(str(error))
+    return reindex_library(
+        settings.library_dir,
+        EmbedderAsNewModel(embedder, media_limits(settings)),
+        catalogue_url=settings.catalogue_url,
+        progress=lambda now: progress("Embedding clips", now.done + now.failed, now.clips),
+        threads=settings.decode_threads,
+        accept_failures=accept_failures,
+    )
+
+
+def _cancel_reindexing(settings: "Settings", as_json: bool) -> None:
+    from index.reindexing import cancel_reindexing  # noqa: PLC0415
+
+    with _refusals():
+        cancelled = cancel_reindexing(settings.library_dir, catalogue_url=settings.catalogue_url)
+    if as_json:
+        typer.echo(json.dumps({"cancelled": cancelled}))
+    elif cancelled:
+        typer.echo("gave the change of model up; the former model is in use")
+    else:
+        typer.echo("no change of model was begun")
+
+
+def _report_reindexing(summary: "ReindexSummary", as_json: bool) -> None:
+    if as_json:
+        _print_json(summary)
+        return
+    if summary.former_model_id == summary.model_id:
+        typer.echo(f"the library is of the model {summary.model_id} already")
+        return
+    typer.echo(
+        f"embedded {summary.clips} clips and {summary.classes} own classes by the model "
+        f"{summary.model_id}, which takes the place of {summary.former_model_id}"
+    )
+    for failure in summary.failures[:SHOWN_FINDINGS]:
+        typer.echo(f"left out: clip {failure.clip_id} {failure.filename}: {failure.reason}")
+    if len(summary.failures) > SHOWN_FINDINGS:
+        typer.echo(f"... and {len(summary.failures) - SHOWN_FINDINGS} more; --json prints all")
 
 
 @contextmanager

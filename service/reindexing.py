@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import ClipUnusable
-from index.types import ClassName, Clip, NewClip
+from index.types import ClassName, Clip, NewClass, NewClip
 from model.embedding import ClassText, ClipEmbedder
 from model.errors import MediaError
 from model.media.limits import MediaLimits
@@ -24,7 +24,7 @@ class EmbedderAsNewModel:
         self.model_id = embedder.card.model_id
         self.dim = embedder.card.embedding_dim
         self.weights = modality_weights(embedder.calibration)
-        self.vocabulary = vocabulary_classes(embedder)
+        self.vocabulary: Sequence[NewClass] = vocabulary_classes(embedder)
 
     def embed_clip(self, media: Path, clip: Clip) -> NewClip:
         """Decode and embed a stored file. Raises ClipUnusable."""

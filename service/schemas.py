@@ -559,6 +559,24 @@ class VectorIndex(Answer):
     training: bool = Field(description="Whether an index is being trained to take its place.")
 
 
+class ReindexFailure(Answer):
+    """A clip that the model to come can make nothing of."""
+
+    clip_id: str
+    filename: str
+    reason: str
+
+
+class ReindexProgress(Answer):
+    """How far the change to another model is; the former one answers until its end."""
+
+    model_id: str = Field(description="The model to come.")
+    clips: int
+    done: int
+    failed: int = Field(description="How many clips will be left out of searches.")
+    failures: list[ReindexFailure] = Field(description="The first of them, and why.")
+
+
 class ModelInfo(Answer):
     """Answer of `GET /model`."""
 
@@ -584,6 +602,7 @@ class ModelInfo(Answer):
                         "audio": {"kind": "exact", "recall": 1.0, "training": False},
                         "video": {"kind": "exact", "recall": 1.0, "training": False},
                     },
+                    "reindex": None,
                 }
             ]
         }
@@ -602,6 +621,9 @@ class ModelInfo(Answer):
     segments: int
     vectors: Mapping[str, int]
     indexes: Mapping[str, VectorIndex]
+    reindex: ReindexProgress | None = Field(
+        description="The change to another model that was begun; null where there is none."
+    )
 
 
 class Health(Answer):

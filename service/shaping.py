@@ -151,6 +151,22 @@ def search_options(wanted: schemas.RetrieveRequest | schemas.RetrieveForm) -> Se
     )
 
 
+def reindex_progress(progress: library.ReindexProgress | None) -> schemas.ReindexProgress | None:
+    """Shape the part of `GET /model` that tells of a change to another model."""
+    if progress is None:
+        return None
+    return schemas.ReindexProgress(
+        model_id=progress.model_id,
+        clips=progress.clips,
+        done=progress.done,
+        failed=progress.failed,
+        failures=[
+            schemas.ReindexFailure(clip_id=f.clip_id, filename=f.filename, reason=f.reason)
+            for f in progress.failures
+        ],
+    )
+
+
 def _labels(
     ranked: Classification, ranking: LabelRanking | None, top_k: int
 ) -> list[schemas.Label]:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
-from service import schemas
+from service import schemas, shaping
 from service.resources import ResourcesDep
 
 router = APIRouter(tags=["model"])
@@ -31,4 +31,5 @@ async def get_model(resources: ResourcesDep) -> schemas.ModelInfo:
             name: schemas.VectorIndex(kind=index.kind, recall=index.recall, training=index.training)
             for name, index in status.indexes.items()
         },
+        reindex=shaping.reindex_progress(status.reindex),
     )
