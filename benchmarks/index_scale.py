@@ -232,13 +232,14 @@ def library(segments: int, _truth_file: Path) -> dict[str, Any]:
         opened = Library.open(directory, model_id=MODEL, dim=DIM)
         rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
         _wait(opened)
-        trained = watch.result(2 * segments)
+        trained = watch.result(2 * segments)["build_seconds"]
         closing = time.perf_counter()
         opened.close()
         closed = time.perf_counter() - closing
         watch = Stopwatch()
         opened = Library.open(directory, model_id=MODEL, dim=DIM)
-        started_up = watch.result(2 * segments, "start")
+        # No figure of memory: what the first opening has freed would count in its favour.
+        started_up = watch.result(2 * segments, "start")["start_seconds"]
         figures = timed(
             lambda query: np.array(
                 [[h.score for h in opened.search(query[0], modality="audio", top_k=K)]]
@@ -248,9 +249,9 @@ def library(segments: int, _truth_file: Path) -> dict[str, Any]:
     return {
         "insert_seconds": inserted,
         "rebuild_seconds": rebuilt,
-        "rebuilt_and_trained_seconds": trained["build_seconds"],
+        "rebuilt_and_trained_seconds": trained,
         "save_seconds": closed,
-        **started_up,
+        "start_seconds": started_up,
         **figures,
     }
 
