@@ -31,6 +31,7 @@ from index.media_hold import MediaHold
 from index.media_store import MediaFolder, MediaStore, file_digest
 from index.ownership import check_directory, claim_directory
 from index.progress import Progress, counted, silent
+from index.vector_cache import clear_saved_vectors
 
 FOLDERS = ("media", "thumbnails")
 SNAPSHOTS = 100
@@ -287,6 +288,8 @@ def import_library(
         resources.callback(catalogue.close)
         _refuse_content(catalogue, directory)
         claim_directory(catalogue, directory)
+        # Those of an empty library; they would not be the restored one's.
+        clear_saved_vectors(directory / "vectors")
         stores = {name: MediaStore(directory / name) for name in FOLDERS}
         try:
             with catalogue.write() as writer:

@@ -106,9 +106,7 @@ class VectorCache:
         Done once the library is open: a catalogue restored from a backup may come to the same
         generation by another way, and must not meet vectors of the first.
         """
-        for path in self._directory.glob("*.vectors"):
-            with suppress(OSError):
-                path.unlink()
+        clear_saved_vectors(self._directory)
 
     def close(self) -> None:
         """Close every store that was made, also those that were replaced meanwhile."""
@@ -129,6 +127,13 @@ class VectorCache:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.vectors"
+
+
+def clear_saved_vectors(directory: Path) -> None:
+    """Delete saved vectors as far as the disk lets us: those that do not fit are made anew."""
+    for path in directory.glob("*.vectors"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _difference(store: VectorStore, batches: Batches) -> str | None:

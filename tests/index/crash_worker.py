@@ -1,6 +1,7 @@
 """What the process does that the crash test kills: add and remove, and say so line by line."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from index.library import Library
@@ -28,6 +29,12 @@ def work(directory: Path, journal: Path, seed: int) -> None:
                 clip = new_clip(unit(number), unit(number + 1), thumbnail=b"t%d" % number)
                 added_clip = library.add_clip(clip, upload)
                 lines.write(f"added clip {added_clip.clip_id} {number}\n".encode())
+
+
+def announced(started: Path, function: Callable[..., object], *arguments: object) -> None:
+    """Make a file, so that the killer knows that it began, and call a function."""
+    started.touch()
+    function(*arguments)
 
 
 def remove_one(library: Library, lines, choose: random.Random) -> None:  # type: ignore[no-untyped-def]

@@ -26,7 +26,9 @@ from index.errors import (
 )
 from index.library import Library
 from index.types import Segment
+from index.verification import verify_library
 from tests.index.builders import DIM, media_file, new_class, new_clip, open_library, unit
+from tests.postgresql import PostgresqlServer
 
 
 @pytest.fixture
@@ -104,6 +106,27 @@ def test_a_library_comes_back_whole_behind_another_store_and_catalogue(
     assert list((directory / "holds").iterdir()) == []
 
 
+def test_a_library_goes_to_postgresql_and_comes_back(
+    library: Library,
+    directory: Path,
+    tmp_path: Path,
+    archive: Path,
+    *,
+    postgresql: PostgresqlServer,
+) -> None:
+    fill(library, tmp_path)
+    before, url = content(library), postgresql.blank_database()
+    export_library(directory, archive)
+    import_library(archive, tmp_path / "other", catalogue_url=url)
+    with open_library(tmp_path / "other", catalogue_url=url) as other:
+        assert content(other) == before
+        export_library(tmp_path / "other", tmp_path / "back.tar", catalogue_url=url)
+    assert verify_library(tmp_path / "other", catalogue_url=url).findings == ()
+    import_library(tmp_path / "back.tar", tmp_path / "back")
+    with open_library(tmp_path / "back") as back:
+        assert content(back) == before
+
+
 def test_a_second_export_of_a_restored_library_holds_the_same(
     library: Library, tmp_path: Path, archive: Path
 ) -> None:
@@ -174,6 +197,7 @@ def test_an_export_while_others_write_is_one_moment(
         for turn in range(6):
             counts.append(export_library(directory, archive, overwrite=True).clips)
             import_library(archive, tmp_path / f"copy {turn}")
+            assert verify_library(tmp_path / f"copy {turn}").findings == ()
     finally:
         done.set()
         writer.join()
