@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 
 from index.catalogue_reader import CatalogueReader, class_record, clip_record
 from index.catalogue_writer import CatalogueWriter
+from index.errors import ModelMismatch
 from index.tables import (
     ClassRow,
     ClassVectorRow,
@@ -90,8 +91,10 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
         """Make this model, whose vectors are (dim,), the one to come.
 
         What it embedded before is kept, but what it failed at is to be tried again; another
-        model's half-done work becomes left over.
+        model's half-done work becomes left over. Raises ModelMismatch where it is in use.
         """
+        if self.fact("model_id") == self._model_id:
+            raise ModelMismatch(f"The library is of the model {self._model_id} already.")
         known = (self.fact("reindex_model_id"), self.fact("reindex_dim"))
         if known == (self._model_id, str(dim)):
             self._forget_failures()

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 CLIPS_PER_THREAD = 4
 """Clips asked for at a time."""
-LAST_CLIPS = 4
+LAST_CLIPS = 1
 """So many are embedded while writers wait: who keeps adding clips must not put off the end."""
 CLASSES = 256
 """Classes embedded at a time."""
@@ -141,8 +141,8 @@ class Reindexing:
 
         What it could not embed in an earlier run is tried again. `progress` is called now and
         then. Raises ReindexRefused where more clips than a half fail, unless that is accepted;
-        StorageError; whatever the model raises. Then the former model is still in use, and the
-        next run goes on from there.
+        ModelMismatch where the model is in use by now, StorageError, and whatever the model raises.
+        Then the former model is still in use, and the next run goes on from there.
         """
         with self._writing() as writer:
             writer.target(self._model.dim)

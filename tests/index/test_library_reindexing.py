@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.backup import import_library
 from index.errors import (
     LibraryLocked,
     LibraryNotFound,
@@ -449,6 +450,32 @@ def test_a_run_under_way_ends_when_it_is_cancelled(
     assert_by_model(library, OLD, clips)
 
 
+def test_a_backup_and_a_verification_halfway_see_the_former_model_only(
+    library: Library, clips: list[Clip], directory: Path, tmp_path: Path
+) -> None:
+    stopped_halfway(library, clips)
+
+    library.export(tmp_path / "archive.tar")
+
+    assert verify_library(directory).findings == ()
+    import_library(tmp_path / "archive.tar", tmp_path / "restored")
+    with open_library(tmp_path / "restored") as restored:
+        assert restored.status().reindex is None
+        assert_by_model(restored, OLD, clips)
+
+
+def test_a_change_that_was_made_cannot_be_run_again(library: Library, clips: list[Clip]) -> None:
+    twin, reindexing = library.reindexing(new_model()), library.reindexing(new_model())
+    reindexing.run()
+
+    for again in (reindexing, twin):
+        with pytest.raises(ModelMismatch, match="already"):
+            again.run()
+
+    assert library.status().reindex is None
+    assert_by_model(library, new_model(), clips)
+
+
 def test_a_third_model_drops_what_the_second_did(
     library: Library, clips: list[Clip], directory: Path
 ) -> None:
@@ -520,6 +547,10 @@ def test_clips_that_fail_are_told_and_kept_but_left_out_of_searches(
         assert library.clip_vector(clip_id) is None
     assert library.list_clips().total == 6
     assert media_of(library, unusable) == UNUSABLE
+    library.export(tmp_path / "archive.tar", allow_missing=True)
+    import_library(tmp_path / "archive.tar", tmp_path / "restored", allow_missing=True)
+    with open_new(tmp_path / "restored") as restored:
+        assert restored.get_clip(unusable.clip_id).warnings
     library.remove_clip(unusable.clip_id)
     assert library.list_clips(filter=SearchFilter(class_name="dog")).total <= 3
 
