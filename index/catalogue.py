@@ -73,6 +73,15 @@ class Catalogue:
             yield CatalogueAuditor(session, self._model_id)
 
     @contextmanager
+    def read_alone(self) -> Iterator[CatalogueReader]:
+        """Read while nobody writes, in this process or another. Raises StorageError."""
+        with (
+            database_errors("read the catalogue"),
+            Session(for_writing(self._engine)) as session,
+        ):
+            yield CatalogueReader(session, self._model_id)
+
+    @contextmanager
     def write(self) -> Iterator[CatalogueWriter]:
         """Write; commit at the end, roll back on any exception. Raises StorageError."""
         with (

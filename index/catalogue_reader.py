@@ -7,9 +7,10 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
-from index.errors import ClassNotFound, ClipNotFound
+from index.errors import ClassNotFound, ClipNotFound, ModelMismatch
 from index.names import name_key
 from index.tables import (
+    ChangeRow,
     ClassRow,
     ClassVectorRow,
     ClipRow,
@@ -40,6 +41,9 @@ BATCH_CLIPS = 64
 IN_LIMIT = 5000
 """Values in one `IN (...)`; SQLite takes at most 32766 variables."""
 GREATEST_OFFSET = 2**63 - 1
+
+CLASS, SEGMENT = "class", "segment"
+"""What a row of the log of changes is of."""
 SHOWN_FAILURES = 100
 
 T = TypeVar("T")
@@ -67,6 +71,13 @@ class Label(NamedTuple):
     row_id: int
     name: str
     seen: bool
+
+
+class Changes(NamedTuple):
+    """Rows of classes and of segments that were added, changed or deleted."""
+
+    classes: list[int]
+    segments: list[int]
 
 
 class StoredClass(NamedTuple):
@@ -106,6 +117,32 @@ class CatalogueReader:
     def generation(self) -> int:
         """How many write transactions there have been."""
         return int(self.fact("generation") or 0)
+
+    def changes_after(self, generation: int) -> Changes | None:
+        """Return what changed since a generation, None where the log does not say.
+
+        It was cut, or the catalogue is another by now: a backup that was restored.
+        """
+        if not int(self.fact("changes_after") or 0) <= generation <= self.generation():
+            return None
+        changes = Changes([], [])
+        rows = self._session.execute(
+            select(ChangeRow.kind, ChangeRow.row_id)
+            .where(ChangeRow.generation > generation)
+            .distinct()
+        )
+        for kind, row_id in rows:
+            (changes.classes if kind == CLASS else changes.segments).append(row_id)
+        return changes
+
+    def check_model(self) -> None:
+        """Raise ModelMismatch where another process has changed the model."""
+        in_use = self.fact("model_id")
+        if in_use != self._model_id:
+            raise ModelMismatch(
+                f"The library is of the model {in_use} by now, and this process serves "
+                f"{self._model_id}; start it with the other model."
+            )
 
     def is_seeded(self, vocabulary_id: str) -> bool:
         """Whether a vocabulary was seeded, whatever became of its classes."""
@@ -216,13 +253,18 @@ class CatalogueReader:
         for part in rows.partitions():
             yield [(row_id, vector) for row_id, vector in part]
 
-    def class_vector(self, row_id: int) -> Vector:
-        """Return a class's vector (D,)."""
-        return self._session.scalars(
-            select(ClassVectorRow.vector).where(
-                ClassVectorRow.class_row == row_id, ClassVectorRow.model_id == self._model_id
-            )
-        ).one()
+    def vectors_of_labels(self, row_ids: Sequence[int]) -> dict[int, Vector]:
+        """Return the vectors (D,) of those of these classes that exist and are enabled."""
+        query = (
+            select(ClassVectorRow.class_row, ClassVectorRow.vector)
+            .join(ClassRow, ClassRow.id == ClassVectorRow.class_row)
+            .where(ClassRow.enabled, ClassVectorRow.model_id == self._model_id)
+        )
+        found: dict[int, Vector] = {}
+        for part in _parts(row_ids):
+            rows = self._session.execute(query.where(ClassVectorRow.class_row.in_(part)))
+            found.update((row_id, vector) for row_id, vector in rows)
+        return found
 
     def stored_classes(self) -> Iterator[StoredClass]:
         """Yield all classes in order of arrival, in memory a few at a time."""
@@ -331,6 +373,17 @@ class CatalogueReader:
         )
         for part in rows.partitions():
             yield [VectorPair(*row) for row in part]
+
+    def vectors_of_segments(self, row_ids: Sequence[int]) -> list[VectorPair]:
+        """Return the vectors of these segments, as far as they exist."""
+        query = select(SegmentRow.id, SegmentRow.audio, SegmentRow.video).where(
+            SegmentRow.model_id == self._model_id
+        )
+        return [
+            VectorPair(*row)
+            for part in _parts(row_ids)
+            for row in self._session.execute(query.where(SegmentRow.id.in_(part)))
+        ]
 
     def segment_rows(self, clip_rows: Sequence[int]) -> list[int]:
         """Return the rows of these clips' segments."""

@@ -5,14 +5,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from index.catalogue_auditor import PARENTS, has_parent
-from index.catalogue_reader import CatalogueReader, StoredClass, StoredClip, clip_record
+from index.catalogue_reader import (
+    CLASS,
+    SEGMENT,
+    CatalogueReader,
+    StoredClass,
+    StoredClip,
+    clip_record,
+)
 from index.errors import ClassExists
 from index.names import name_key
 from index.tables import (
+    ChangeRow,
     ClassRow,
     ClassVectorRow,
     ClipRow,
@@ -24,13 +32,22 @@ from index.tables import (
 )
 from index.types import Clip, NewClass, NewClip, Segment, Vector
 
+LOGGED_GENERATIONS = 5000
+"""Writes that the log reaches back at least; who is further behind starts from the rows."""
+
 
 class CatalogueWriter(CatalogueReader):
-    """Writes within one transaction, which counts as one generation."""
+    """Writes within one transaction, which counts as one generation.
+
+    What others must know to keep vectors in step with the rows goes into the log of changes.
+    """
 
     def __init__(self, session: Session, model_id: str) -> None:
         super().__init__(session, model_id)
-        self.set_fact("generation", str(self.generation() + 1))
+        self._generation = self.generation() + 1
+        self.set_fact("generation", str(self._generation))
+        if self._generation % LOGGED_GENERATIONS == 0:
+            self._cut_log(self._generation - LOGGED_GENERATIONS)
 
     # Facts about the whole
 
@@ -43,38 +60,66 @@ class CatalogueWriter(CatalogueReader):
         """Keep nothing under a key."""
         self._session.execute(delete(MetaRow).where(MetaRow.key == key))
 
-    def forget_vocabularies(self) -> None:
-        """Delete all that was seeded and that it was seeded."""
-        self._session.execute(delete(ClassRow).where(ClassRow.vocabulary_id.is_not(None)))
-        self._session.execute(delete(VocabularyRow))
+    # What changed
+
+    def class_changed(self, row: ClassRow) -> None:
+        """Log that a class has another name or vector, or is enabled or not."""
+        self._session.flush()
+        self._log(CLASS, [row.id])
+
+    def everything_changed(self) -> None:
+        """Empty the log: too much is written for others to take over row by row."""
+        self._cut_log(self._generation)
+
+    def _log(self, kind: str, row_ids: Iterable[int]) -> None:
+        rows = [
+            {"generation": self._generation, "kind": kind, "row_id": row_id} for row_id in row_ids
+        ]
+        if rows:
+            self._session.execute(insert(ChangeRow), rows)
+
+    def _cut_log(self, generation: int) -> None:
+        if generation <= int(self.fact("changes_after") or 0):
+            return
+        self._session.execute(delete(ChangeRow).where(ChangeRow.generation <= generation))
+        self.set_fact("changes_after", str(generation))
 
     # Classes
 
-    def seed_classes(self, vocabulary_id: str, classes: Sequence[NewClass]) -> list[ClassRow]:
+    def forget_vocabularies(self) -> None:
+        """Delete all that was seeded and that it was seeded."""
+        self.everything_changed()
+        self._session.execute(delete(ClassRow).where(ClassRow.vocabulary_id.is_not(None)))
+        self._session.execute(delete(VocabularyRow))
+
+    def seed_classes(self, vocabulary_id: str, classes: Sequence[NewClass]) -> int:
         """Insert the classes whose names are free; the others become `seen` if these are.
 
-        Returns the rows that are new.
+        Returns how many are new.
         """
         self._session.add(VocabularyRow(vocabulary_id=vocabulary_id, seeded_at=datetime.now(UTC)))
         self._session.flush()
         rows = {row.key: row for row in self._session.scalars(select(ClassRow))}
-        added = []
+        added, found = [], []
         for new in classes:
             row = rows.get(name_key(new.name))
             if row is None:
                 row = rows[name_key(new.name)] = self._class_row(new, vocabulary_id)
                 added.append(row)
-            row.seen = row.seen or new.seen
+            elif new.seen and not row.seen:
+                row.seen = True
+                found.append(row)
         self._session.add_all(added)
         self._session.flush()
-        return added
+        self._log(CLASS, {row.id for row in (*added, *found)})
+        return len(added)
 
     def add_class(self, new: NewClass) -> ClassRow:
         """Insert a user's class, whose text is already checked. Raises ClassExists."""
         self._refuse_taken(new.name, unless=None)
         row = self._class_row(new, None)
         self._session.add(row)
-        self._session.flush()
+        self.class_changed(row)
         return row
 
     def rename_class(self, row: ClassRow, name: str, synonyms: Sequence[str]) -> None:
@@ -98,17 +143,15 @@ class CatalogueWriter(CatalogueReader):
 
     def remove_class(self, row: ClassRow) -> None:
         """Delete a class and its vectors."""
+        self._log(CLASS, [row.id])
         self._session.delete(row)
 
     # Clips
 
     def add_clip(
         self, new: NewClip, *, content_hash: str, size_bytes: int, thumbnail_hash: str | None
-    ) -> tuple[Clip, list[int]]:
-        """Insert a clip whose text and vectors are already checked.
-
-        Returns it and the rows of its segments, in their order.
-        """
+    ) -> Clip:
+        """Insert a clip whose text and vectors are already checked."""
         row = self._clip_row(
             StoredClip(
                 uuid.uuid4().hex, datetime.now(UTC), content_hash, size_bytes, thumbnail_hash, new
@@ -116,9 +159,9 @@ class CatalogueWriter(CatalogueReader):
         )
         self._session.add(row)
         self._session.flush()
-        segment_rows = [segment.id for segment in row.segments]
+        self._log(SEGMENT, [segment.id for segment in row.segments])
         self._session.refresh(row)
-        return clip_record(row), segment_rows
+        return clip_record(row)
 
     def set_tags(self, row: ClipRow, tags: Sequence[str]) -> None:
         """Replace a clip's tags."""
@@ -130,12 +173,14 @@ class CatalogueWriter(CatalogueReader):
 
     def remove_clip(self, row: ClipRow) -> None:
         """Delete a clip with its segments, vectors and tags."""
+        self._log(SEGMENT, self.segment_rows([row.id]))
         self._session.delete(row)
 
     # A restored library
 
     def restore_vocabularies(self, vocabularies: Iterable[tuple[str, datetime]]) -> None:
         """Insert the vocabularies that were seeded, and when."""
+        self.everything_changed()
         for vocabulary_id, moment in vocabularies:
             self._session.add(VocabularyRow(vocabulary_id=vocabulary_id, seeded_at=moment))
         self._session.flush()
@@ -149,6 +194,7 @@ class CatalogueWriter(CatalogueReader):
         self._restore(self._clip_row(stored) for stored in clips)
 
     def _restore(self, rows: Iterable[ClassRow | ClipRow]) -> None:
+        self.everything_changed()
         self._session.add_all(rows)
         self._session.flush()
         # They are many, and nobody asks for them again.
@@ -158,6 +204,7 @@ class CatalogueWriter(CatalogueReader):
 
     def delete_orphans(self) -> None:
         """Delete the rows that belong to a class or clip that does not exist."""
+        self.everything_changed()
         for table, column, parent in PARENTS:
             self._session.execute(
                 delete(table)

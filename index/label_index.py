@@ -21,10 +21,11 @@ class LabelIndex:
         self._lock = ReadWriteLock()
         self._set_labels(labels)
 
-    def publish(self, labels: Sequence[Label], changes: Mapping[int, Vector | None]) -> None:
-        """Show readers these labels; `changes` are the new vectors by row id, None to take out."""
-        gone = np.array([row for row, vector in changes.items() if vector is None], np.int64)
-        new = {row: vector for row, vector in changes.items() if vector is not None}
+    def publish(
+        self, labels: Sequence[Label], changed: Sequence[int], new: Mapping[int, Vector]
+    ) -> None:
+        """Show readers these labels; `new` are the vectors of the `changed` rows that have one."""
+        gone = np.array([row for row in changed if row not in new], np.int64)
         with self._lock.writing():
             self.store.remove(gone)
             if new:

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from index.backup import BackupSummary, write_archive
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader, VectorPair, class_record, clip_record
+from index.catalogue_reader import CatalogueReader, class_record, clip_record
+from index.catalogue_writer import CatalogueWriter
 from index.checks import check_unit_vector, checked_class, checked_clip
 from index.clip_filter import matching_clips
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, storage_errors
-from index.errors import ModelMismatch, StorageError
+from index.errors import LibraryError, ModelMismatch, StorageError
+from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
 from index.media_hold import sweep_holds
 from index.media_store import MediaStore, StagedFile
@@ -76,6 +78,7 @@ class Library:
         *,
         space: Space,
         vector_store: str,
+        shared: bool,
     ) -> None:
         """Use `Library.open`."""
         self._directory = directory
@@ -91,6 +94,7 @@ class Library:
         self._sweep()
         delete_leftovers(space.catalogue)
         space.load()
+        self._follower = Follower(self._follow_others) if shared else None
 
     @classmethod
     def open(
@@ -105,9 +109,12 @@ class Library:
     ) -> "Library":
         """Open a directory's library, made where absent, for a model whose vectors are (dim,).
 
-        Raises LibraryLocked while another process has it open, ModelMismatch where it holds clips
-        or classes by another model, StorageError where disk or database refuse, ValueError for bad
-        weights or an unknown vector store.
+        Several processes, each with a directory of its own, may share a catalogue by its URL: what
+        one of them writes, the others know within a second.
+
+        Raises LibraryLocked while another process has the directory open, ModelMismatch where it
+        holds clips or classes by another model, StorageError where disk or database refuse,
+        ValueError for bad weights or an unknown vector store.
         """
         check_weights(weights)
         with storage_errors(f"create {directory}"):
@@ -124,17 +131,25 @@ class Library:
             cache = _open_cache(directory, vector_store, dim=dim, model_id=model_id)
             resources.callback(cache.close)
             space = Space(catalogue, cache, dim=dim, weights=weights)
-            library = cls(directory, space=space, vector_store=vector_store)
+            library = cls(
+                directory,
+                space=space,
+                vector_store=vector_store,
+                shared=catalogue_url is not None,
+            )
             library._resources = resources.pop_all()
             return library
 
     def close(self) -> None:
         """Save the vectors, so that the next `open` need not rebuild them, and let others in."""
+        if self._follower is not None:
+            self._follower.stop()
         with self._writer:
             if self._closed:
                 return
             self._closed = True
             with self._resources:
+                self._follow()
                 if not self._out_of_step:
                     self._space.save()
 
@@ -178,12 +193,13 @@ class Library:
             with self._reading() as reader:
                 if reader.is_seeded(vocabulary_id):
                     return 0
-            with self._catalogue.write() as writer:
-                rows = writer.seed_classes(vocabulary_id, checked)
-                labels = writer.labels()
-            with self._in_step():
-                self._space.labels.publish(labels, {row.id: row.vectors[0].vector for row in rows})
-            return len(rows)
+            with self._write() as writer:
+                # Another process that shares the catalogue may have been first.
+                added = 0
+                if not writer.is_seeded(vocabulary_id):
+                    added = writer.seed_classes(vocabulary_id, checked)
+            self._follow()
+            return added
 
     def add_class(self, new: NewClass, *, model_id: str | None = None) -> ClassName:
         """Add a class, known to the next question.
@@ -194,11 +210,9 @@ class Library:
         with self._exclusive():
             self._refuse_other_model(model_id)
             new = checked_class(new, self._space.dim)
-            with self._catalogue.write() as writer:
+            with self._write() as writer:
                 row = writer.add_class(new)
-                labels = writer.labels()
-            with self._in_step():
-                self._space.labels.publish(labels, {row.id: new.vector})
+            self._follow()
             return class_record(row)
 
     def update_class(
@@ -222,7 +236,7 @@ class Library:
             self._refuse_other_model(model_id)
             if vector is not None:
                 check_unit_vector(vector, self._space.dim)
-            with self._catalogue.write() as writer:
+            with self._write() as writer:
                 row = writer.class_row(class_id)
                 row.vocabulary_id = None
                 if name is not None or synonyms is not None:
@@ -236,21 +250,17 @@ class Library:
                     row.enabled = enabled
                 if vector is not None:
                     writer.set_class_vector(row, vector)
-                labels = writer.labels()
-                current = writer.class_vector(row.id) if row.enabled else None
-            with self._in_step():
-                self._space.labels.publish(labels, {row.id: current})
+                writer.class_changed(row)
+            self._follow()
             return class_record(row)
 
     def remove_class(self, class_id: str) -> None:
         """Forget a class. Raises ClassNotFound, StorageError."""
         with self._exclusive():
-            with self._catalogue.write() as writer:
+            with self._write() as writer:
                 row = writer.class_row(class_id)
                 writer.remove_class(row)
-                labels = writer.labels()
-            with self._in_step():
-                self._space.labels.publish(labels, {row.id: None})
+            self._follow()
 
     def get_class(self, class_id: str) -> ClassName:
         """Return a class. Raises ClassNotFound."""
@@ -305,17 +315,11 @@ class Library:
             self._refuse_other_model(model_id)
             new = checked_clip(new, self._space.dim)
             try:
-                clip, segment_rows = self._record_clip(new, media_file, thumbnail)
+                clip = self._record_clip(new, media_file, thumbnail)
             except BaseException:
                 self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
                 raise
-            with self._in_step():
-                self._space.segments.add(
-                    [
-                        VectorPair(row_id, segment.audio, segment.video)
-                        for row_id, segment in zip(segment_rows, new.segments, strict=True)
-                    ]
-                )
+            self._follow()
             return clip
 
     def get_clip(self, clip_id: str) -> Clip:
@@ -342,7 +346,7 @@ class Library:
         self, clip_id: str, *, tags: Sequence[str] | None = None, filename: str | None = None
     ) -> Clip:
         """Change what is given. Raises ClipNotFound, InvalidTag, StorageError."""
-        with self._exclusive(), self._catalogue.write() as writer:
+        with self._exclusive(), self._write() as writer:
             row = writer.clip_row(clip_id)
             if tags is not None:
                 writer.set_tags(row, checked_tags(tags))
@@ -356,12 +360,10 @@ class Library:
         Raises ClipNotFound, StorageError.
         """
         with self._exclusive():
-            with self._catalogue.write() as writer:
+            with self._write() as writer:
                 row = writer.clip_row(clip_id)
-                segment_rows = writer.segment_rows([row.id])
                 writer.remove_clip(row)
-            with self._in_step():
-                self._space.segments.remove(segment_rows)
+            self._follow()
             self._delete_unneeded(row.content_hash, row.thumbnail_hash)
 
     def clip_vector(self, clip_id: str, modality: SearchModality = "both") -> Vector | None:
@@ -551,23 +553,32 @@ class Library:
         with self._writer:
             self._refuse_closed()
             if self._out_of_step:
-                self._rebuild_vectors()
+                self._space.follow()
+                self._out_of_step = False
             yield
 
     def _catch_up(self) -> None:
         """Wait for vectors that hold every committed change. Raises StorageError."""
         if self._out_of_step:
             with self._exclusive():
-                pass  # Being the writer rebuilds them.
+                pass  # Being the writer brings them into step.
+
+    @contextmanager
+    def _write(self) -> Iterator[CatalogueWriter]:
+        """Write to the catalogue. Raises ModelMismatch, StorageError."""
+        with self._catalogue.write() as writer:
+            writer.check_model()
+            yield writer
 
     def _record_clip(
         self, new: NewClip, media_file: StagedFile, thumbnail: StagedFile | None
-    ) -> tuple[Clip, list[int]]:
-        """Make the files and then the rows of a clip durable; return it and its segments' rows."""
-        self._media.keep(media_file)
-        if thumbnail is not None:
-            self._thumbnails.keep(thumbnail)
-        with self._catalogue.write() as writer:
+    ) -> Clip:
+        """Make the files and then the rows of a clip durable."""
+        with self._write() as writer:
+            # Nobody deletes a file meanwhile because it had no row yet: that, too, waits.
+            self._media.keep(media_file)
+            if thumbnail is not None:
+                self._thumbnails.keep(thumbnail)
             return writer.add_clip(
                 new,
                 content_hash=media_file.content_hash,
@@ -578,7 +589,7 @@ class Library:
     def _delete_unneeded(self, media_hash: str, thumbnail_hash: str | None) -> None:
         """Delete files that no clip needs. A failure is logged: the next `open` deletes them."""
         try:
-            with self._catalogue.read() as reader:
+            with self._catalogue.read_alone() as reader:
                 if not reader.needs_media(media_hash):
                     self._media.remove(media_hash)
                 if thumbnail_hash is not None and not reader.needs_thumbnail(thumbnail_hash):
@@ -597,27 +608,28 @@ class Library:
 
     # Vectors
 
-    @contextmanager
-    def _in_step(self) -> Iterator[None]:
-        """Bring committed rows into the vectors; where that fails, rebuild these from the rows.
+    def _follow(self) -> None:
+        """Bring committed rows into the vectors; where a store refuses, rebuild these from them.
 
-        The rows are on disk by now, so the caller's write has succeeded either way. Where a store
-        is still out of reach, whoever needs the vectors next tries again.
+        The rows are on disk by now, so the caller's write has succeeded either way. Where store or
+        database are still out of reach, whoever needs the vectors next tries again.
         """
         try:
-            yield
+            self._space.follow()
         except Exception:
-            logger.exception("The vector store refused a committed change; rebuilding it.")
+            logger.exception("The vectors could not take over a committed change; trying again.")
             self._out_of_step = True
             try:
-                self._rebuild_vectors()
-            except StorageError:
-                logger.exception("The vector store cannot be rebuilt yet.")
+                self._space.follow()
+                self._out_of_step = False
+            except LibraryError:
+                logger.exception("The vectors cannot be brought into step yet.")
 
-    def _rebuild_vectors(self) -> None:
-        with self._catalogue.read() as reader:
-            self._space.rebuild(reader)
-        self._out_of_step = False
+    def _follow_others(self) -> None:
+        """Take over what other processes committed. Raises LibraryError."""
+        if self._space.is_behind():
+            with self._exclusive():
+                self._follow()
 
     def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
         labels, weights = self._space.labels, self._space.weights

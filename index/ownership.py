@@ -17,8 +17,9 @@ def claim_directory(catalogue: Catalogue, directory: Path) -> None:
     marker = directory / "library_id"
     written, known = check_directory(catalogue, directory)
     if known is None:
-        known = uuid.uuid4().hex
         with catalogue.write() as writer:
+            # Another process that shares the catalogue may have been first.
+            known = writer.fact("library_id") or uuid.uuid4().hex
             writer.set_fact("library_id", known)
     if written is None:
         with storage_errors(f"write {marker}"):
@@ -55,6 +56,8 @@ def adopt_model(catalogue: Catalogue, *, model_id: str, dim: int) -> None:
     if (former, former_dim) == (model_id, str(dim)):
         return
     with catalogue.reindex() as writer:
+        if (writer.fact("model_id"), writer.fact("dim")) == (model_id, str(dim)):
+            return  # Another process has just done it.
         clips, classes = writer.count_clips(), writer.count_user_classes()
         if clips or classes:
             progress = writer.reindex_progress()

@@ -116,6 +116,7 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
         The vocabulary takes the place of all that was seeded. A user's classes stay, `seen` if the
         vocabulary has their names.
         """
+        self.everything_changed()
         self.forget_vocabularies()
         self._session.execute(update(ClassRow).values(seen=False))
         self._session.expire_all()

@@ -25,18 +25,19 @@ class SegmentIndex:
         self.stores = stores
         self._weights = weights
 
-    def add(self, segments: Sequence[VectorPair]) -> None:
-        """Add segments to the stores of the modalities that they have."""
+    def publish(self, changed: Sequence[int], new: Sequence[VectorPair]) -> None:
+        """Take the `changed` rows out of all stores, save for those that are `new`.
+
+        These go into the stores of the modalities that they have.
+        """
+        present = {segment.row_id for segment in new}
+        gone = np.array([row_id for row_id in changed if row_id not in present], np.int64)
         for modality, store in self.stores.items():
-            ids, vectors = segment_matrix(segments, modality, self._weights)
+            if gone.size:
+                store.remove(gone)
+            ids, vectors = segment_matrix(new, modality, self._weights)
             if ids.size:
                 store.add(ids, vectors)
-
-    def remove(self, row_ids: Sequence[int]) -> None:
-        """Remove segments from all stores."""
-        ids = np.array(row_ids, np.int64)
-        for store in self.stores.values():
-            store.remove(ids)
 
     def search(
         self,

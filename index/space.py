@@ -1,4 +1,8 @@
-"""One model's rows and the vectors made of them: what a change of model swaps as a whole."""
+"""One model's rows and the vectors made of them: what a change of model swaps as a whole.
+
+The vectors are those of one generation of the catalogue; `follow` brings them to the latest by the
+log of changes, whoever made these, this process or another that shares the catalogue.
+"""
 
 from functools import partial
 
@@ -26,6 +30,7 @@ class Space:
         self.dim = dim
         self.weights = weights
         self._cache = cache
+        self._generation: int | None = None
 
     @property
     def model_id(self) -> str:
@@ -43,16 +48,48 @@ class Space:
         with self.catalogue.read() as reader:
             make_store = partial(self._cache.open, generation=reader.generation())
             self.labels, self.segments = read_indexes(reader, make_store, self.weights)
+            self._generation = reader.generation()
         self._cache.clear()
 
+    def is_behind(self) -> bool:
+        """Whether the catalogue was written to since. Raises StorageError."""
+        with self.catalogue.read() as reader:
+            return reader.generation() != self._generation
+
+    def follow(self) -> None:
+        """Take over what was committed since, or rebuild where that is not known; by one thread.
+
+        Raises ModelMismatch where another process has changed the model, StorageError, or whatever
+        a vector store raises. The next call makes good for one that failed.
+        """
+        with self.catalogue.read() as reader:
+            changes = None
+            if self._generation is not None:
+                changes = reader.changes_after(self._generation)
+            if changes is None:
+                self.rebuild(reader)
+                return
+            latest = reader.generation()
+            labels = reader.labels() if changes.classes else []
+            vectors = reader.vectors_of_labels(changes.classes)
+            segments = reader.vectors_of_segments(changes.segments)
+        self._generation = None  # If a store refuses, nobody knows what it holds.
+        if changes.classes:
+            self.labels.publish(labels, changes.classes, vectors)
+        if changes.segments:
+            self.segments.publish(changes.segments, segments)
+        self._generation = latest
+
     def rebuild(self, reader: CatalogueReader) -> None:
-        """Make the vectors anew from what a transaction sees."""
+        """Make the vectors anew from what a transaction sees. Raises ModelMismatch."""
+        reader.check_model()
         self.labels, self.segments = read_indexes(reader, self._cache.build, self.weights)
+        self._generation = reader.generation()
 
     def save(self) -> None:
-        """Save the vectors for `load`."""
-        with self.catalogue.read() as reader:
-            self._cache.save(self.stores().values(), generation=reader.generation())
+        """Save the vectors for `load`, unless it is not known what they hold."""
+        if self._generation is not None:
+            self._cache.save(self.stores().values(), generation=self._generation)
 
     def close(self) -> None:
         """Close the vector stores; the catalogue is its opener's to close."""
