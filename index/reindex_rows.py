@@ -108,7 +108,7 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
         if self.fact("reindex_model_id") is not None:
             self.remove_fact("reindex_model_id")
             self.remove_fact("reindex_dim")
-            self.set_fact(LEFTOVER_ROWS, "yes")
+            self._note_leftovers()
 
     def adopt(self, dim: int, vocabulary: Sequence[NewClass]) -> None:
         """Put this model in the place of the one in use; everything must have its vectors.
@@ -140,27 +140,36 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
         self.set_fact("dim", str(dim))
         self.remove_fact("reindex_model_id")
         self.remove_fact("reindex_dim")
-        self.set_fact(LEFTOVER_ROWS, "yes")
+        self._note_leftovers()
 
-    def delete_leftover_rows(self, limit: int) -> bool:
-        """Delete rows of models neither in use nor to come; return whether there may be more.
+    def delete_leftover_rows(self, kind: int, *, after: int, limit: int) -> int | None:
+        """Delete rows of models neither in use nor to come, those of some clips or classes.
 
-        The rows are those of up to `limit` clips or classes.
+        `kind` is a place in `MODEL_ROWS`; the clips or classes are the `limit` first ones beyond
+        the row `after` that have any. Returns the last one's row, None where there was none.
         """
+        table, owner = MODEL_ROWS[kind]
         kept = [self.fact("model_id"), self.fact("reindex_model_id")]
-        for table, owner in MODEL_ROWS:
-            left_over = table.model_id.not_in([model_id for model_id in kept if model_id])
-            some = select(owner).where(left_over).distinct().limit(limit)
-            deleted = self._session.scalars(
-                delete(table)
-                .where(left_over, owner.in_(some))
-                .returning(owner)
-                .execution_options(synchronize_session=False)
-            )
-            if deleted.first() is not None:
-                return True
-        self.remove_fact(LEFTOVER_ROWS)
-        return False
+        left_over = table.model_id.not_in([model_id for model_id in kept if model_id])
+        owners = self._session.scalars(
+            select(owner).where(left_over, owner > after).distinct().order_by(owner).limit(limit)
+        ).all()
+        if not owners:
+            return None
+        self._session.execute(
+            delete(table)
+            .where(left_over, owner.in_(owners))
+            .execution_options(synchronize_session=False)
+        )
+        return owners[-1]
+
+    def end_leftovers(self, since: str) -> None:
+        """Say that no row is left over, unless some became so later than `since`."""
+        if self.fact(LEFTOVER_ROWS) == since:
+            self.remove_fact(LEFTOVER_ROWS)
+
+    def _note_leftovers(self) -> None:
+        self.set_fact(LEFTOVER_ROWS, str(self.generation()))
 
     # Clips
 

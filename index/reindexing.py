@@ -28,7 +28,7 @@ from index.directory_lock import DirectoryLock
 from index.errors import ClipUnusable, LibraryNotFound, ModelMismatch, ReindexRefused
 from index.media_store import MediaFolder, file_digest
 from index.ownership import check_directory
-from index.reindex_rows import LEFTOVER_ROWS, ClassTurn, ClipTurn, ReindexWriter
+from index.reindex_rows import LEFTOVER_ROWS, MODEL_ROWS, ClassTurn, ClipTurn, ReindexWriter
 from index.types import (
     ClassName,
     Clip,
@@ -307,11 +307,19 @@ def adopt(writer: ReindexWriter, model: NewModel) -> None:
 
 def delete_leftovers(catalogue: Catalogue, exclusive: Exclusive = nullcontext) -> None:
     """Delete the rows of models that are neither in use nor to come. Raises StorageError."""
-    with catalogue.read() as reader:
-        more = reader.fact(LEFTOVER_ROWS) is not None
-    while more:
+    while (since := _leftovers_since(catalogue)) is not None:
+        for kind in range(len(MODEL_ROWS)):
+            after: int | None = 0
+            while after is not None:
+                with exclusive(), catalogue.reindex() as writer:
+                    after = writer.delete_leftover_rows(kind, after=after, limit=LEFTOVER_CLIPS)
         with exclusive(), catalogue.reindex() as writer:
-            more = writer.delete_leftover_rows(LEFTOVER_CLIPS)
+            writer.end_leftovers(since)
+
+
+def _leftovers_since(catalogue: Catalogue) -> str | None:
+    with catalogue.read() as reader:
+        return reader.fact(LEFTOVER_ROWS)
 
 
 def reindex_library(

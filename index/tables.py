@@ -92,7 +92,7 @@ class MetaRow(Base):
     """Facts about the whole library.
 
     generation, model_id, dim, library_id; while it is re-indexed reindex_model_id and reindex_dim;
-    leftover_rows while there are rows of models that are neither.
+    leftover_rows while there are rows of models that are neither, the generation that left them.
     """
 
     __tablename__ = "meta"
