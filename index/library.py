@@ -545,6 +545,8 @@ class Library:
         with self._space_lock.reading():
             self._refuse_closed()
             with self._catalogue.read() as reader:
+                if self._follower is not None:
+                    reader.check_model()
                 yield reader
 
     @contextmanager

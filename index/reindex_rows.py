@@ -30,6 +30,10 @@ MODEL_ROWS = (
 """The tables whose rows are of a model, and whose they are besides."""
 
 
+class StillMissing(Exception):
+    """Another process that shares the catalogue has added something, or cancelled the change."""
+
+
 class ClipTurn(NamedTuple):
     """A clip whose turn it is to be embedded."""
 
@@ -111,11 +115,13 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
             self._note_leftovers()
 
     def adopt(self, dim: int, vocabulary: Sequence[NewClass]) -> None:
-        """Put this model in the place of the one in use; everything must have its vectors.
+        """Put this model in the place of the one in use.
 
         The vocabulary takes the place of all that was seeded. A user's classes stay, `seen` if the
-        vocabulary has their names.
+        vocabulary has their names. Raises StillMissing where something lacks this model's vectors.
         """
+        if not self.is_target() or self.missing_clips(limit=1) or self.missing_classes(limit=1):
+            raise StillMissing
         self.everything_changed()
         self.forget_vocabularies()
         self._session.execute(update(ClassRow).values(seen=False))

@@ -28,7 +28,14 @@ from index.directory_lock import DirectoryLock
 from index.errors import ClipUnusable, LibraryNotFound, ModelMismatch, ReindexRefused
 from index.media_store import MediaFolder, file_digest
 from index.ownership import check_directory
-from index.reindex_rows import LEFTOVER_ROWS, MODEL_ROWS, ClassTurn, ClipTurn, ReindexWriter
+from index.reindex_rows import (
+    LEFTOVER_ROWS,
+    MODEL_ROWS,
+    ClassTurn,
+    ClipTurn,
+    ReindexWriter,
+    StillMissing,
+)
 from index.types import (
     ClassName,
     Clip,
@@ -259,7 +266,10 @@ class Reindexing:
             summary = self._summary(finished=True)
             if not accept_failures:
                 _refuse_failures(summary)
-            self._swap(self._model)
+            try:
+                self._swap(self._model)
+            except StillMissing:
+                return None
             return summary
 
     def _embed_last_classes(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from index.backup import import_library
+from index.database import sqlite_url
 from index.errors import (
     LibraryLocked,
     LibraryNotFound,
@@ -21,7 +22,7 @@ from index.errors import (
 )
 from index.library import Library
 from index.reindexing import Reindexing, ReindexSummary, cancel_reindexing, reindex_library
-from index.types import Clip, NewClass, ReindexProgress, SearchFilter
+from index.types import ClassName, Clip, NewClass, ReindexProgress, SearchFilter
 from index.verification import verify_library
 from tests.index.builders import DIM, MODEL, media_file, open_library, stored_files, unit
 from tests.index.models import UNUSABLE, HashedModel
@@ -655,3 +656,35 @@ def test_a_change_is_given_up_in_a_directory_too(
 
     assert not cancel_reindexing(directory)
     assert models_of_rows(directory) == {MODEL}
+
+
+# Libraries that share a catalogue
+
+
+def test_what_another_process_adds_at_the_last_moment_is_embedded_too(
+    directory: Path, tmp_path: Path
+) -> None:
+    url = str(sqlite_url(tmp_path / "shared.sqlite"))
+    model = new_model()
+    with (
+        open_library(directory, catalogue_url=url) as library,
+        open_library(tmp_path / "other", catalogue_url=url) as other,
+    ):
+        clips = [add(library, tmp_path, b"first")]
+        kettle: list[ClassName] = []
+        reindexing = library.reindexing(model)
+        swap = reindexing._swap
+
+        def add_first(model: HashedModel) -> None:
+            if not kettle:
+                kettle.append(other.add_class(new_class("kettle", [])))
+            swap(model)
+
+        reindexing._swap = add_first  # type: ignore[assignment, method-assign]
+        assert reindexing.run().finished
+
+        assert_by_model(library, model, clips)
+        assert library.label_similarities(model.class_vector("kettle")[None]).similarity.max() > 0.9
+        for ask in (other.status, lambda: other.search(unit(1)), other.list_clips):
+            with pytest.raises(ModelMismatch, match="start it with the other model"):
+                ask()
