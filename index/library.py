@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,9 @@ from index.durable import make_directory, storage_errors
 from index.errors import LibraryError, ModelMismatch, StorageError
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
+from index.media import MediaPlace, open_media
 from index.media_hold import sweep_holds
-from index.media_store import MediaStore, StagedFile
+from index.media_store import StagedFile
 from index.names import (
     checked_description,
     checked_name,
@@ -77,6 +78,7 @@ class Library:
         directory: Path,
         *,
         space: Space,
+        media: MediaPlace,
         vector_store: str,
         shared: bool,
     ) -> None:
@@ -84,8 +86,7 @@ class Library:
         self._directory = directory
         self._space = space
         self._vector_store = vector_store
-        self._media = MediaStore(directory / "media")
-        self._thumbnails = MediaStore(directory / "thumbnails")
+        self._media, self._thumbnails = media
         self._writer = threading.Lock()
         self._space_lock = ReadWriteLock()
         self._resources = ExitStack()
@@ -106,11 +107,13 @@ class Library:
         weights: ModalityWeights = ModalityWeights(),  # noqa: B008 - frozen
         vector_store: str = "faiss",
         catalogue_url: str | None = None,
+        media_url: str | None = None,
     ) -> "Library":
         """Open a directory's library, made where absent, for a model whose vectors are (dim,).
 
         Several processes, each with a directory of its own, may share a catalogue by its URL: what
-        one of them writes, the others know within a second.
+        one of them writes, the others know within a second. So that all of them can serve the
+        clips' files, these then lie in a place that they share, too: `media_url`.
 
         Raises LibraryLocked while another process has the directory open, ModelMismatch where it
         holds clips or classes by another model, StorageError where disk or database refuse,
@@ -126,14 +129,18 @@ class Library:
                 catalogue_url or sqlite_url(directory / "catalogue.sqlite"), model_id=model_id
             )
             resources.callback(catalogue.close)
-            claim_directory(catalogue, directory)
+            library_id = claim_directory(catalogue, directory)
             adopt_model(catalogue, model_id=model_id, dim=dim)
+            with catalogue.read() as reader:
+                has_clips = reader.count_clips() > 0
+            media = open_media(directory, media_url, library_id=library_id, has_clips=has_clips)
             cache = _open_cache(directory, vector_store, dim=dim, model_id=model_id)
             resources.callback(cache.close)
             space = Space(catalogue, cache, dim=dim, weights=weights)
             library = cls(
                 directory,
                 space=space,
+                media=media,
                 vector_store=vector_store,
                 shared=catalogue_url is not None,
             )
@@ -312,9 +319,9 @@ class Library:
             if new.thumbnail is not None:
                 thumbnail = staging.enter_context(self._thumbnails.staging(new.thumbnail))
             staging.enter_context(self._exclusive())
-            self._refuse_other_model(model_id)
-            new = checked_clip(new, self._space.dim)
             try:
+                self._refuse_other_model(model_id)
+                new = checked_clip(new, self._space.dim)
                 clip = self._record_clip(new, media_file, thumbnail)
             except BaseException:
                 self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
@@ -379,20 +386,24 @@ class Library:
             return None if mean is None else unit_length(mean)
         return pair.audio if modality == "audio" else pair.video
 
-    def media_path(self, clip_id: str) -> Path:
-        """Return where a clip's media file lies.
+    def open_media(self, clip_id: str) -> BinaryIO:
+        """Open a clip's media file, to read it from any place in it; the caller closes it.
 
-        Raises ClipNotFound, StorageError where the file is gone.
+        Raises ClipNotFound, StorageError where the file is gone or cannot be reached.
         """
         with self._reading() as reader:
             content_hash = reader.clip_row(clip_id).content_hash
-        path = self._media.path(content_hash)
-        if not path.is_file():
+        try:
+            return self._media.open(content_hash)
+        except FileNotFoundError as error:
             raise StorageError(
-                f"The media file of the clip {clip_id} is missing ({path}); restore it from a "
-                "backup or delete the clip."
-            )
-        return path
+                f"The media file of the clip {clip_id} is missing ({content_hash}); restore it "
+                "from a backup or delete the clip."
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"The media file of the clip {clip_id} cannot be read: {error}."
+            ) from error
 
     def thumbnail(self, clip_id: str) -> bytes | None:
         """Return a clip's thumbnail, None where it has none. Raises ClipNotFound, StorageError."""
@@ -400,8 +411,11 @@ class Library:
             content_hash = reader.clip_row(clip_id).thumbnail_hash
         if content_hash is None:
             return None
-        with storage_errors(f"read the thumbnail of the clip {clip_id}"):
-            return self._thumbnails.path(content_hash).read_bytes()
+        with (
+            storage_errors(f"read the thumbnail of the clip {clip_id}"),
+            self._thumbnails.open(content_hash) as file,
+        ):
+            return file.read()
 
     # Backup
 
@@ -588,11 +602,11 @@ class Library:
                 thumbnail_hash=_hash(thumbnail),
             )
 
-    def _delete_unneeded(self, media_hash: str, thumbnail_hash: str | None) -> None:
+    def _delete_unneeded(self, media_hash: str | None, thumbnail_hash: str | None) -> None:
         """Delete files that no clip needs. A failure is logged: the next `open` deletes them."""
         try:
             with self._catalogue.read_alone() as reader:
-                if not reader.needs_media(media_hash):
+                if media_hash is not None and not reader.needs_media(media_hash):
                     self._media.remove(media_hash)
                 if thumbnail_hash is not None and not reader.needs_thumbnail(thumbnail_hash):
                     self._thumbnails.remove(thumbnail_hash)
@@ -603,10 +617,15 @@ class Library:
         """Delete the files that a crash left without a clip."""
         with self._catalogue.read() as reader:
             media, thumbnails = reader.needed_files()
-        strays = self._media.sweep(media) + self._thumbnails.sweep(thumbnails)
+        stray_media = self._media.unneeded(media)
+        stray_thumbnails = self._thumbnails.unneeded(thumbnails)
+        for content_hash in stray_media:
+            self._delete_unneeded(content_hash, None)
+        for content_hash in stray_thumbnails:
+            self._delete_unneeded(None, content_hash)
         sweep_holds(self._directory)
-        if strays:
-            logger.info("Deleted %d files left over from an interrupted write.", strays)
+        if count := len(stray_media) + len(stray_thumbnails):
+            logger.info("Deleted %d files left over from an interrupted write.", count)
 
     # Vectors
 

@@ -1,14 +1,16 @@
-"""Files by content: what clips are made of, kept under the SHA-256 of their bytes.
+"""Files by content in a folder: what clips are made of, under the SHA-256 of their bytes.
 
 One file may serve several clips; whoever asks to remove it makes sure that none needs it.
 """
 
 import hashlib
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from index.durable import make_directory, rename_synced, storage_errors, write_synced
 
@@ -17,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """Bytes already on disk under a temporary name. `content_hash` is hexadecimal SHA-256."""
+    """Bytes on disk that are not kept yet. `content_hash` is hexadecimal SHA-256."""
 
     path: Path
     content_hash: str
@@ -37,6 +39,15 @@ class MediaFolder:
     def path(self, content_hash: str) -> Path:
         """Where the file of this hash is or would be."""
         return self._directory / content_hash[:2] / content_hash
+
+    def open(self, content_hash: str) -> BinaryIO:
+        """Open a file for reading. Raises OSError, FileNotFoundError among them."""
+        return self.path(content_hash).open("rb")
+
+    @contextmanager
+    def local(self, content_hash: str) -> Iterator[Path]:
+        """Give a path to read a file by, for a while; it may turn out to be absent."""
+        yield self.path(content_hash)
 
     def strays(self, needed: Collection[str]) -> list[Path]:
         """Return the files whose hash is not needed, and those that were not received to the end.
@@ -60,15 +71,20 @@ class MediaFolder:
 
 
 class MediaStore(MediaFolder):
-    """The files as their one writer has them."""
+    """The files as a writer has them; several processes may share the directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Create the directory where absent and clear `incoming/`. Raises StorageError."""
+    def __init__(self, directory: Path, *, grace_seconds: float = 0.0) -> None:
+        """Create the directory where absent and clear `incoming/`. Raises StorageError.
+
+        What is younger than `grace_seconds` another process may still be at work on.
+        """
         super().__init__(directory)
+        self._grace_seconds = grace_seconds
         with storage_errors(f"prepare {directory}"):
             make_directory(self._incoming)
             for leftover in self._incoming.iterdir():
-                leftover.unlink()
+                if self._is_old(leftover):
+                    leftover.unlink(missing_ok=True)
 
     @contextmanager
     def staging(self, content: Path | bytes | Iterator[bytes]) -> Iterator[StagedFile]:
@@ -107,13 +123,25 @@ class MediaStore(MediaFolder):
         with storage_errors(f"delete the media file {content_hash}"):
             self.path(content_hash).unlink(missing_ok=True)
 
+    def unneeded(self, needed: Collection[str]) -> list[str]:
+        """Return the hashes of files that are not needed. Raises StorageError."""
+        with storage_errors(f"read {self._directory}"):
+            return [path.name for path in self._unneeded(needed) if self._is_old(path)]
+
     def sweep(self, needed: Collection[str]) -> int:
         """Delete the files whose hash is not needed; return how many. Raises StorageError."""
-        strays = self._unneeded(needed)
-        with storage_errors(f"clear {self._directory}"):
-            for stray in strays:
-                stray.unlink()
+        strays = self.unneeded(needed)
+        for stray in strays:
+            self.remove(stray)
         return len(strays)
+
+    def _is_old(self, path: Path) -> bool:
+        """Whether no process can still be at work on a file, which may be gone by now."""
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return self._grace_seconds == 0 or age > self._grace_seconds
 
 
 def file_digest(path: Path) -> str:

@@ -8,8 +8,8 @@ from index.durable import replace_file, storage_errors
 from index.errors import ModelMismatch, StorageError
 
 
-def claim_directory(catalogue: Catalogue, directory: Path) -> None:
-    """Tie a new catalogue to its directory, or make sure that they were tied.
+def claim_directory(catalogue: Catalogue, directory: Path) -> str:
+    """Tie a new catalogue to its directory, or make sure that they were tied; return its id.
 
     A directory's media files that its catalogue does not know get deleted as left over from a
     crash, so they must not meet an empty catalogue or another library's. Raises StorageError.
@@ -24,6 +24,7 @@ def claim_directory(catalogue: Catalogue, directory: Path) -> None:
     if written is None:
         with storage_errors(f"write {marker}"):
             replace_file(marker, [known.encode()])
+    return known
 
 
 def check_directory(catalogue: Catalogue, directory: Path) -> tuple[str | None, str | None]:

@@ -26,6 +26,7 @@ from index.checks import check_unit_vector, checked_class, checked_clip
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.errors import ClipUnusable, LibraryNotFound, ModelMismatch, ReindexRefused
+from index.media import ReadableMedia
 from index.media_store import MediaFolder, file_digest
 from index.ownership import check_directory
 from index.reindex_rows import (
@@ -113,7 +114,7 @@ class Reindexing:
     def __init__(
         self,
         catalogue: Catalogue,
-        media: MediaFolder,
+        media: ReadableMedia,
         model: NewModel,
         *,
         exclusive: Exclusive,
@@ -199,22 +200,26 @@ class Reindexing:
 
     def _outcome(self, turn: ClipTurn) -> NewClip | str:
         """Return what the new model makes of a clip, or a sentence saying why it can do nothing."""
-        path = self._media.path(turn.clip.content_hash)
-        try:
-            if file_digest(path) != turn.clip.content_hash:
-                return "Its media file is damaged; restore it from a backup."
-        except OSError as error:
-            return f"Its media file cannot be read ({error.strerror}); restore it from a backup."
-        try:
-            embedded = self._model.embed_clip(path, turn.clip)
-        except ClipUnusable as error:
-            return str(error)
-        except Exception as error:
-            if not path.exists():
-                # The clip was removed meanwhile, and then this is told to nobody.
-                return "Its media file was removed; restore it from a backup."
-            error.add_note(f"While embedding the clip {turn.clip.clip_id} ({turn.clip.filename}).")
-            raise
+        with self._media.local(turn.clip.content_hash) as path:
+            try:
+                if file_digest(path) != turn.clip.content_hash:
+                    return "Its media file is damaged; restore it from a backup."
+            except OSError as error:
+                return (
+                    f"Its media file cannot be read ({error.strerror}); restore it from a backup."
+                )
+            try:
+                embedded = self._model.embed_clip(path, turn.clip)
+            except ClipUnusable as error:
+                return str(error)
+            except Exception as error:
+                if not path.exists():
+                    # The clip was removed meanwhile, and then this is told to nobody.
+                    return "Its media file was removed; restore it from a backup."
+                error.add_note(
+                    f"While embedding the clip {turn.clip.clip_id} ({turn.clip.filename})."
+                )
+                raise
         try:
             return checked_clip(embedded, self._model.dim)
         except ValueError as error:

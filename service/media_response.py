@@ -6,8 +6,9 @@ file was written; here an error is a problem like any other and the ETag is the 
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from contextlib import ExitStack
 from types import MappingProxyType
+from typing import BinaryIO
 from urllib.parse import quote
 
 import anyio
@@ -30,8 +31,8 @@ SAFE_HEADERS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def media_response(request: Request, clip: Clip, path: Path) -> Response:
-    """Answer with a clip's file, the part of it that is asked for, or 304.
+def media_response(request: Request, clip: Clip, file: BinaryIO) -> Response:
+    """Answer with a clip's file, the part of it that is asked for, or 304; closes the file.
 
     Raises:
         RangeNotSatisfiable: the part lies behind the end of the file.
@@ -42,17 +43,22 @@ def media_response(request: Request, clip: Clip, path: Path) -> Response:
         "Accept-Ranges": "bytes",
         "Content-Disposition": inline_disposition(clip.filename),
     }
-    if is_unchanged(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    status, first, end = 200, 0, clip.size_bytes
-    if request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
-        part = requested_range(request.headers.get("range", ""), clip.size_bytes)
-        if part is not None:
-            status, (first, end) = 206, part
-            headers["Content-Range"] = f"bytes {first}-{end - 1}/{clip.size_bytes}"
-    headers["Content-Length"] = str(end - first)
-    body = _no_chunks() if request.method == "HEAD" else _chunks(path, first, end)
-    return StreamingResponse(body, status, headers, media_type=clip.content_type)
+    with ExitStack() as closing:
+        closing.callback(file.close)
+        if is_unchanged(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        status, first, end = 200, 0, clip.size_bytes
+        if request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+            part = requested_range(request.headers.get("range", ""), clip.size_bytes)
+            if part is not None:
+                status, (first, end) = 206, part
+                headers["Content-Range"] = f"bytes {first}-{end - 1}/{clip.size_bytes}"
+        headers["Content-Length"] = str(end - first)
+        if request.method == "HEAD":
+            return StreamingResponse(_no_chunks(), status, headers, media_type=clip.content_type)
+        closing.pop_all()
+        body = _chunks(file, first, end)
+        return StreamingResponse(body, status, headers, media_type=clip.content_type)
 
 
 def thumbnail_response(request: Request, clip: Clip, picture: bytes) -> Response:
@@ -106,8 +112,9 @@ def inline_disposition(filename: str) -> str:
     return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-async def _chunks(path: Path, first: int, end: int) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
+async def _chunks(opened: BinaryIO, first: int, end: int) -> AsyncIterator[bytes]:
+    # Reading may wait for a disk or a network, so it is done in threads.
+    async with anyio.wrap_file(opened) as file:
         await file.seek(first)
         while first < end and (chunk := await file.read(min(CHUNK_BYTES, end - first))):
             first += len(chunk)

@@ -62,6 +62,7 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
         weights=modality_weights(embedder.calibration),
         vector_store=settings.vector_store,
         catalogue_url=settings.catalogue_url,
+        media_url=settings.media_url,
     )
     with ExitStack() as stack:
         stack.callback(library.close)

@@ -65,7 +65,14 @@ class Settings(BaseSettings):
     )
     catalogue_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL of the catalogue; a SQLite file in `data_dir` by default.",
+        description="SQLAlchemy URL of the catalogue, `postgresql://USER:PASSWORD@HOST/DATABASE`; "
+        "a SQLite file in `data_dir` by default. Several replicas, each with a `data_dir` of its "
+        "own, may share one.",
+    )
+    media_url: str | None = Field(
+        default=None,
+        description="Where clips' files lie, for replicas that share them: `s3://BUCKET/PREFIX`, "
+        "`file:///FOLDER` or another URL of fsspec; a folder in `data_dir` by default.",
     )
 
     max_upload_bytes: int = Field(

@@ -105,8 +105,8 @@ async def remove_clip(clip_id: str, resources: ResourcesDep) -> None:
 async def get_media(clip_id: str, request: Request, resources: ResourcesDep) -> Response:
     """Send the file as it was uploaded, whole or in part."""
     clip = await run_in_threadpool(resources.library.get_clip, clip_id)
-    path = await run_in_threadpool(resources.library.media_path, clip_id)
-    return media_response(request, clip, path)
+    file = await run_in_threadpool(resources.library.open_media, clip_id)
+    return media_response(request, clip, file)
 
 
 @router.get(

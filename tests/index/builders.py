@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from index.library import Library
+from index.media_store import MediaFolder
 from index.types import ModalityRecord, NewClass, NewClip, Segment, Vector
 
 DIM = 8
@@ -66,6 +67,13 @@ def media_file(directory: Path, content: bytes = b"media") -> Path:
     path = directory / "upload.mp4"
     path.write_bytes(content)
     return path
+
+
+def media_path(library: Library, clip_id: str) -> Path:
+    """Return where the media file of a library without a media URL lies."""
+    return library._directory / MediaFolder(Path("media")).path(
+        library.get_clip(clip_id).content_hash
+    )
 
 
 def stored_files(directory: Path) -> set[str]:

@@ -27,7 +27,15 @@ from index.errors import (
 from index.library import Library
 from index.types import Segment
 from index.verification import verify_library
-from tests.index.builders import DIM, media_file, new_class, new_clip, open_library, unit
+from tests.index.builders import (
+    DIM,
+    media_file,
+    media_path,
+    new_class,
+    new_clip,
+    open_library,
+    unit,
+)
 from tests.postgresql import PostgresqlServer
 
 
@@ -72,7 +80,7 @@ def content(library: Library) -> dict[str, Any]:
     return {
         "clips": clips,
         "classes": library.list_classes(limit=1000).items,
-        "media": [library.media_path(clip.clip_id).read_bytes() for clip in clips],
+        "media": [media_path(library, clip.clip_id).read_bytes() for clip in clips],
         "thumbnails": [library.thumbnail(clip.clip_id) for clip in clips],
         "hits": {
             modality: [
@@ -254,7 +262,7 @@ def test_a_lost_file_stops_an_export_unless_it_may_be_missing(
 ) -> None:
     fill(library, tmp_path)
     clip = library.list_clips().items[-1]
-    damage(library.media_path(clip.clip_id))
+    damage(media_path(library, clip.clip_id))
     with pytest.raises(StorageError, match=clip.content_hash):
         library.export(archive)
     assert not archive.exists()

@@ -18,7 +18,15 @@ from index.library import Library
 from index.repair import repair_library
 from index.types import Vector
 from index.verification import verify_library
-from tests.index.builders import media_file, new_class, new_clip, open_library, stored_files, unit
+from tests.index.builders import (
+    media_file,
+    media_path,
+    new_class,
+    new_clip,
+    open_library,
+    stored_files,
+    unit,
+)
 from tests.index.crash_worker import announced, work
 
 SOME_OR_MANY = pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
@@ -80,7 +88,7 @@ def check(library: Library, directory: Path, journal: list[str]) -> None:
 
 
 def check_clip(library: Library, clip_id: str, audio: Vector) -> None:
-    assert library.media_path(clip_id).stat().st_size == library.get_clip(clip_id).size_bytes
+    assert media_path(library, clip_id).stat().st_size == library.get_clip(clip_id).size_bytes
     assert library.thumbnail(clip_id)
     hits = library.search(audio, modality="audio", top_k=1)
     assert (hits[0].clip.clip_id, round(hits[0].score, 4)) == (clip_id, 1)
@@ -98,7 +106,7 @@ def check_no_half_item(library: Library, directory: Path) -> None:
     assert {counts["audio"], counts["video"], counts["both"]} == {len(clips)}
     assert counts["labels"] == library.list_classes().total
     files = stored_files(directory)
-    assert {library.media_path(clip.clip_id).name for clip in clips} == {
+    assert {media_path(library, clip.clip_id).name for clip in clips} == {
         Path(path).name for path in files if path.startswith("media")
     }
     assert len([path for path in files if path.startswith("thumb")]) == len(clips)

@@ -23,6 +23,7 @@ from tests.index.builders import (
     MODEL,
     axis,
     media_file,
+    media_path,
     new_class,
     new_clip,
     open_library,
@@ -228,7 +229,7 @@ def test_a_full_disk_under_a_shared_file_keeps_it_for_the_first_clip(
     refuse_commits(library, 1)
     with pytest.raises(StorageError, match="database or disk is full"):
         library.add_clip(new_clip(unit(2)), upload)
-    assert library.media_path(kept.clip_id).read_bytes() == b"media"
+    assert media_path(library, kept.clip_id).read_bytes() == b"media"
 
 
 def refuse_commits(library: Library, count: int) -> None:

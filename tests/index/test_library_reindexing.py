@@ -24,7 +24,15 @@ from index.library import Library
 from index.reindexing import Reindexing, ReindexSummary, cancel_reindexing, reindex_library
 from index.types import ClassName, Clip, NewClass, ReindexProgress, SearchFilter
 from index.verification import verify_library
-from tests.index.builders import DIM, MODEL, media_file, open_library, stored_files, unit
+from tests.index.builders import (
+    DIM,
+    MODEL,
+    media_file,
+    media_path,
+    open_library,
+    stored_files,
+    unit,
+)
 from tests.index.models import UNUSABLE, HashedModel
 
 OLD = HashedModel(MODEL, DIM, ["dog", "cat"])
@@ -46,7 +54,7 @@ def add(library: Library, tmp_path: Path, media: bytes, model: HashedModel = OLD
 
 
 def media_of(library: Library, clip: Clip) -> bytes:
-    return library.media_path(clip.clip_id).read_bytes()
+    return media_path(library, clip.clip_id).read_bytes()
 
 
 @pytest.fixture
@@ -528,8 +536,8 @@ def test_clips_that_fail_are_told_and_kept_but_left_out_of_searches(
     unusable = add(library, tmp_path, UNUSABLE)
     missing = add(library, tmp_path, b"missing")
     damaged = add(library, tmp_path, b"damaged")
-    library.media_path(missing.clip_id).unlink()
-    library.media_path(damaged.clip_id).write_bytes(b"other bytes")
+    media_path(library, missing.clip_id).unlink()
+    media_path(library, damaged.clip_id).write_bytes(b"other bytes")
     model = new_model()
 
     summary = library.reindexing(model).run()
@@ -559,7 +567,7 @@ def test_clips_that_fail_are_told_and_kept_but_left_out_of_searches(
 def test_what_failed_is_tried_again_by_the_next_run(
     library: Library, clips: list[Clip], tmp_path: Path
 ) -> None:
-    path = library.media_path(clips[0].clip_id)
+    path = media_path(library, clips[0].clip_id)
     shutil.move(path, tmp_path / "away")
     stopped_halfway(library, clips)
     assert library.status().reindex.failures[0].clip_id == clips[0].clip_id  # type: ignore[union-attr]
@@ -581,7 +589,7 @@ def test_a_change_that_would_leave_out_most_clips_is_refused_unless_accepted(
     away.rename(directory / "media")
     assert_by_model(library, OLD, clips)
     for clip in clips[:2]:
-        library.media_path(clip.clip_id).unlink()
+        media_path(library, clip.clip_id).unlink()
     with pytest.raises(ReindexRefused, match="accept the failures"):
         library.reindexing(new_model()).run()
 

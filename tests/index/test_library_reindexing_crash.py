@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from index.library import Library
+from tests.index.builders import media_path
 from tests.index.reindexing_crash_worker import MODELS, model_in_use, open_in_use, work
 from tests.index.test_library_crash import wait_until
 
@@ -54,7 +55,7 @@ def check(library: Library, directory: Path, journal: list[str]) -> None:
                 vector = model.clip_vector(number.encode())
                 hits = library.search(vector, modality="audio", top_k=1)
                 assert (hits[0].clip.clip_id, round(hits[0].score, 4)) == (identity, 1)
-                assert library.media_path(identity).read_bytes() == number.encode()
+                assert media_path(library, identity).read_bytes() == number.encode()
             else:
                 scores = library.label_similarities(model.class_vector(f"class {number}")[None])
                 assert scores.names[int(scores.similarity[0].argmax())] == classes[identity].name

@@ -17,6 +17,7 @@ from tests.index.builders import (
     DIM,
     MODEL,
     media_file,
+    media_path,
     new_class,
     new_clip,
     open_library,
@@ -84,7 +85,7 @@ def test_a_library_in_use_is_verified_but_not_repaired(
     found = verify_library(directory)
     assert found.findings == ()
     assert "in use by the process with pid" in found.skipped[0]
-    library.media_path(clip.clip_id).unlink()
+    media_path(library, clip.clip_id).unlink()
     assert kinds(verify_library(directory)) == [("media_missing", clip.clip_id)]
     with pytest.raises(LibraryLocked, match="in use by the process with pid"):
         repair_library(directory)

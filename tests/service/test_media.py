@@ -8,10 +8,18 @@ from tests.service.conftest import assert_problem, make_app, store
 from tests.service.media import mp4, wav
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """One library for all of these: each test stores what it looks at."""
-    with TestClient(make_app(tmp_path_factory.mktemp("media"))) as client:
+@pytest.fixture(scope="module", params=["folder", "s3"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    """One library for all of these, its files in a folder or in S3.
+
+    Each test stores what it looks at.
+    """
+    options = {}
+    if request.param == "s3":
+        options["media_url"] = f"{request.getfixturevalue('s3')}/service"
+    with TestClient(make_app(tmp_path_factory.mktemp("media"), **options)) as client:
         yield client
 
 
