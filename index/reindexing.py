@@ -5,7 +5,6 @@ rows, so whatever ends the work, the next run goes on from there. Once nothing i
 transaction puts the new model's rows in the place of the former's, which are deleted afterwards.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +45,7 @@ from index.types import (
     ReindexFailure,
     ReindexProgress,
 )
-
-logger = logging.getLogger(__name__)
+from index.vector_cache import clear_saved_vectors
 
 CLIPS_PER_THREAD = 4
 """Clips asked for at a time."""
@@ -355,6 +353,8 @@ def reindex_library(
         if catalogue.model_id == model.model_id:
             delete_leftovers(catalogue)
             return _nothing_to_do(catalogue)
+        # Each write makes them older than the catalogue.
+        clear_saved_vectors(directory / "vectors")
         reindexing = Reindexing(
             catalogue,
             MediaFolder(directory / "media"),
@@ -371,6 +371,7 @@ def cancel_reindexing(directory: Path, *, catalogue_url: URL | str | None = None
     Raises LibraryNotFound, LibraryLocked, StorageError.
     """
     with former_catalogue(directory, catalogue_url) as catalogue:
+        clear_saved_vectors(directory / "vectors")
         return cancel(catalogue)
 
 

@@ -620,6 +620,7 @@ def test_a_directory_is_re_indexed_without_the_former_model(
     summary = reindex_library(directory, model, threads=2)
 
     assert (summary.finished, summary.clips) == (True, 3)
+    assert verify_library(directory).findings == ()
 
     with open_new(directory) as reopened:
         assert_by_model(reopened, model, clips)
@@ -662,6 +663,7 @@ def test_a_change_is_given_up_in_a_directory_too(
 
     assert cancel_reindexing(directory)
 
+    assert verify_library(directory).findings == ()
     assert not cancel_reindexing(directory)
     assert models_of_rows(directory) == {MODEL}
 
