@@ -24,9 +24,15 @@ from index.catalogue_reader import GREATEST_OFFSET
 from index.checks import check_unit_vector, checked_class, checked_clip
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
-from index.errors import ClipUnusable, LibraryNotFound, ModelMismatch, ReindexRefused
-from index.media import ReadableMedia
-from index.media_store import MediaFolder, file_digest
+from index.errors import (
+    ClipUnusable,
+    LibraryNotFound,
+    ModelMismatch,
+    ReindexRefused,
+    StorageError,
+)
+from index.media import ReadableMedia, open_media
+from index.media_store import file_digest
 from index.ownership import check_directory
 from index.reindex_rows import (
     LEFTOVER_ROWS,
@@ -198,26 +204,38 @@ class Reindexing:
 
     def _outcome(self, turn: ClipTurn) -> NewClip | str:
         """Return what the new model makes of a clip, or a sentence saying why it can do nothing."""
-        with self._media.local(turn.clip.content_hash) as path:
+        content_hash = turn.clip.content_hash
+        with self._media.local(content_hash) as path:
+            if not path.exists():
+                return self._absence(content_hash)
             try:
-                if file_digest(path) != turn.clip.content_hash:
+                if file_digest(path) != content_hash:
                     return "Its media file is damaged; restore it from a backup."
             except OSError as error:
-                return (
-                    f"Its media file cannot be read ({error.strerror}); restore it from a backup."
-                )
-            try:
-                embedded = self._model.embed_clip(path, turn.clip)
-            except ClipUnusable as error:
-                return str(error)
-            except Exception as error:
-                if not path.exists():
-                    # The clip was removed meanwhile, and then this is told to nobody.
-                    return "Its media file was removed; restore it from a backup."
-                error.add_note(
-                    f"While embedding the clip {turn.clip.clip_id} ({turn.clip.filename})."
-                )
-                raise
+                return f"Its media file is unreadable ({error.strerror}); restore it from a backup."
+            return self._embedded(turn.clip, path)
+
+    def _absence(self, content_hash: str) -> str:
+        """Say that a file is missing. Raises StorageError where it is only out of reach."""
+        try:
+            self._media.open(content_hash).close()
+        except FileNotFoundError:
+            return "Its media file is missing; restore it from a backup."
+        except OSError as error:
+            raise _out_of_reach(content_hash, str(error)) from error
+        raise _out_of_reach(content_hash, "it did not come whole")
+
+    def _embedded(self, clip: Clip, path: Path) -> NewClip | str:
+        try:
+            embedded = self._model.embed_clip(path, clip)
+        except ClipUnusable as error:
+            return str(error)
+        except Exception as error:
+            if not path.exists():
+                # The clip was removed meanwhile, and then this is told to nobody.
+                return "Its media file was removed; restore it from a backup."
+            error.add_note(f"While embedding the clip {clip.clip_id} ({clip.filename}).")
+            raise
         try:
             return checked_clip(embedded, self._model.dim)
         except ValueError as error:
@@ -340,6 +358,7 @@ def reindex_library(
     model: NewModel,
     *,
     catalogue_url: URL | str | None = None,
+    media_url: str | None = None,
     progress: Callable[[ReindexProgress], None] = ignore,
     threads: int = 1,
     accept_failures: bool = False,
@@ -357,7 +376,7 @@ def reindex_library(
         clear_saved_vectors(directory / "vectors")
         reindexing = Reindexing(
             catalogue,
-            MediaFolder(directory / "media"),
+            _media(catalogue, directory, media_url),
             model,
             exclusive=nullcontext,
             swap=partial(_swap_rows, catalogue),
@@ -397,6 +416,13 @@ def former_catalogue(directory: Path, url: URL | str | None) -> Iterator[Catalog
         yield catalogue.for_model(model_id)
 
 
+def _media(catalogue: Catalogue, directory: Path, url: str | None) -> ReadableMedia:
+    _, library_id = check_directory(catalogue, directory)
+    with catalogue.read() as reader:
+        has_clips = reader.count_clips() > 0
+    return open_media(directory, url, library_id=library_id or "", has_clips=has_clips).media
+
+
 def _swap_rows(former: Catalogue, model: NewModel) -> None:
     with former.for_model(model.model_id).reindex() as writer:
         adopt(writer, model)
@@ -410,6 +436,13 @@ def _nothing_to_do(catalogue: Catalogue) -> ReindexSummary:
         clips=0,
         classes=0,
         failures=(),
+    )
+
+
+def _out_of_reach(content_hash: str, reason: str) -> StorageError:
+    return StorageError(
+        f"Could not read the media file {content_hash}: {reason}. What is embedded is kept; "
+        "re-index again once the media can be read."
     )
 
 

@@ -55,6 +55,7 @@ def verify(
         found = verify_library(
             settings.library_dir,
             catalogue_url=settings.catalogue_url,
+            media_url=settings.media_url,
             vector_store=settings.vector_store,
             progress=progress,
         )
@@ -90,6 +91,7 @@ def repair(
         done = repair_library(
             settings.library_dir,
             catalogue_url=settings.catalogue_url,
+            media_url=settings.media_url,
             vector_store=settings.vector_store,
             forget_missing=forget_missing,
             progress=progress,
@@ -124,6 +126,7 @@ def export_(
             settings.library_dir,
             archive,
             catalogue_url=settings.catalogue_url,
+            media_url=settings.media_url,
             overwrite=force,
             allow_missing=allow_missing,
             progress=progress,
@@ -149,6 +152,7 @@ def import_(
             archive,
             settings.library_dir,
             catalogue_url=settings.catalogue_url,
+            media_url=settings.media_url,
             allow_missing=allow_missing,
             progress=progress,
         )
@@ -221,6 +225,7 @@ def _reindexed(
         settings.library_dir,
         EmbedderAsNewModel(embedder, media_limits(settings)),
         catalogue_url=settings.catalogue_url,
+        media_url=settings.media_url,
         progress=lambda now: progress("Embedding clips", now.done + now.failed, now.clips),
         threads=settings.decode_threads,
         accept_failures=accept_failures,

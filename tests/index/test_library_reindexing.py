@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from tests.index.builders import (
     unit,
 )
 from tests.index.models import UNUSABLE, HashedModel
+from tests.postgresql import PostgresqlServer
 
 OLD = HashedModel(MODEL, DIM, ["dog", "cat"])
 NEW_DIM = 5
@@ -698,3 +700,64 @@ def test_what_another_process_adds_at_the_last_moment_is_embedded_too(
         for ask in (other.status, lambda: other.search(unit(1)), other.list_clips):
             with pytest.raises(ModelMismatch, match="start it with the other model"):
                 ask()
+
+
+def test_the_model_is_changed_behind_postgresql_too(
+    directory: Path, tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
+    url, model = postgresql.blank_database(), new_model()
+    with open_library(directory, catalogue_url=url) as library:
+        clips = [add(library, tmp_path, b"media %d" % number) for number in range(3)]
+        library.add_class(new_class("kettle", []))
+        stopped_halfway(library, clips)
+        assert library.cancel_reindexing()
+        stopped_halfway(library, clips)
+        assert_by_model(library, OLD, clips)
+
+    summary = reindex_library(directory, model, catalogue_url=url)
+
+    assert (summary.finished, summary.clips, summary.classes) == (True, 3, 1)
+    with Library.open(directory, model_id="model-b", dim=NEW_DIM, catalogue_url=url) as library:
+        assert_by_model(library, model, clips)
+        assert library.status().reindex is None
+    assert verify_library(directory, catalogue_url=url).findings == ()
+
+
+# Media elsewhere
+
+
+def test_media_in_a_shared_folder_are_embedded_too(directory: Path, tmp_path: Path) -> None:
+    media_url, model = f"file://{tmp_path / 'shared'}", new_model()
+    with open_library(directory, media_url=media_url) as library:
+        clips = [add(library, tmp_path, b"media %d" % number) for number in range(3)]
+
+    assert reindex_library(directory, model, media_url=media_url).clips == 3
+
+    with Library.open(directory, model_id="model-b", dim=NEW_DIM, media_url=media_url) as library:
+        assert {clip.model_id for clip in library.list_clips().items} == {"model-b"}
+        assert library.list_clips().total == len(clips)
+
+
+def test_media_out_of_reach_end_the_run_and_leave_no_clip_out(
+    library: Library, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = new_model()
+    reindexing = library.reindexing(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(reindexing, "_media", Away())
+        with pytest.raises(StorageError, match="re-index again"):
+            reindexing.run()
+    assert library.status().reindex.failed == 0  # type: ignore[union-attr]
+    assert_by_model(library, OLD, clips)
+    assert library.reindexing(model).run().failures == ()
+
+
+class Away:
+    """An object store that does not answer."""
+
+    @contextmanager
+    def local(self, content_hash: str) -> Iterator[Path]:
+        yield Path("/nowhere") / content_hash
+
+    def open(self, content_hash: str) -> BinaryIO:
+        raise TimeoutError("the store does not answer")
