@@ -1,7 +1,7 @@
 """Export of a library into one archive, while it serves, and its restoration into an empty one."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,8 +27,9 @@ from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, replace_file, storage_errors
 from index.errors import InvalidArchive, LibraryNotEmpty, StorageError
+from index.media import MediaPlace, ReadableMediaPlace, open_media, read_media
 from index.media_hold import MediaHold
-from index.media_store import MediaFolder, MediaStore, file_digest
+from index.media_store import file_digest
 from index.ownership import check_directory, claim_directory
 from index.progress import Progress, counted, silent
 from index.vector_cache import clear_saved_vectors
@@ -61,6 +62,7 @@ def export_library(
     archive: Path,
     *,
     catalogue_url: URL | str | None = None,
+    media_url: str | None = None,
     overwrite: bool = False,
     allow_missing: bool = False,
     progress: Progress = silent,
@@ -76,6 +78,7 @@ def export_library(
             catalogue,
             directory,
             archive,
+            media=read_media(directory, media_url),
             overwrite=overwrite,
             allow_missing=allow_missing,
             progress=progress,
@@ -89,6 +92,7 @@ def write_archive(
     directory: Path,
     archive: Path,
     *,
+    media: ReadableMediaPlace,
     overwrite: bool,
     allow_missing: bool,
     progress: Progress,
@@ -101,7 +105,7 @@ def write_archive(
     if archive.exists() and not overwrite:
         raise StorageError(f"{archive} exists; choose another name or allow it to be overwritten.")
     with MediaHold(directory) as hold, storage_errors(f"write {archive}"):
-        export = _Export(catalogue, directory, hold, allow_missing=allow_missing, progress=progress)
+        export = _Export(catalogue, media, hold, allow_missing=allow_missing, progress=progress)
         replace_file(archive, export.chunks())
         return export.summary(archive.stat().st_size)
 
@@ -112,14 +116,14 @@ class _Export:
     def __init__(
         self,
         catalogue: Catalogue,
-        directory: Path,
+        media: ReadableMediaPlace,
         hold: MediaHold,
         *,
         allow_missing: bool,
         progress: Progress,
     ) -> None:
         self._catalogue = catalogue
-        self._folders = {name: MediaFolder(directory / name) for name in FOLDERS}
+        self._folders = dict(zip(FOLDERS, media, strict=True))
         self._hold = hold
         self._allow_missing = allow_missing
         self._progress = progress
@@ -265,6 +269,7 @@ def import_library(
     directory: Path,
     *,
     catalogue_url: URL | str | None = None,
+    media_url: str | None = None,
     allow_missing: bool = False,
     progress: Progress = silent,
 ) -> BackupSummary:
@@ -287,25 +292,26 @@ def import_library(
         )
         resources.callback(catalogue.close)
         _refuse_content(catalogue, directory)
-        claim_directory(catalogue, directory)
+        library_id = claim_directory(catalogue, directory)
         # Those of an empty library; they would not be the restored one's.
         clear_saved_vectors(directory / "vectors")
-        stores = {name: MediaStore(directory / name) for name in FOLDERS}
+        media = open_media(directory, media_url, library_id=library_id, has_clips=False)
+        kept: list[tuple[str, str]] = []
         try:
             with catalogue.write() as writer:
-                restoration = _Restoration(writer, header, stores)
+                restoration = _Restoration(writer, header, media, kept)
                 for member in members:
                     progress("Restoring", reader.position, reader.size)
                     restoration.take(member)
                 missing = restoration.finish(allow_missing=allow_missing)
         except BaseException:
-            _sweep(catalogue, stores)
+            _remove_unneeded(catalogue, media, kept)
             raise
         progress("Restoring", reader.size, reader.size)
         return _summary(
             header,
-            library_id=_library_id(catalogue),
-            files=restoration.files,
+            library_id=library_id,
+            files=len(kept),
             size_bytes=reader.size,
             missing=missing,
         )
@@ -315,14 +321,18 @@ class _Restoration:
     """One import under way: puts each member where it belongs."""
 
     def __init__(
-        self, writer: CatalogueWriter, header: ArchiveHeader, stores: dict[str, MediaStore]
+        self,
+        writer: CatalogueWriter,
+        header: ArchiveHeader,
+        media: MediaPlace,
+        kept: list[tuple[str, str]],
     ) -> None:
         self._writer = writer
         self._header = header
-        self._stores = stores
+        self._stores = dict(zip(FOLDERS, media, strict=True))
+        self._kept = kept
         self._records: tuple[str, bytes] | None = None
-        self._wanted: dict[str, set[str]] = {name: set() for name in stores}
-        self.files = 0
+        self._wanted: dict[str, set[str]] = {name: set() for name in FOLDERS}
         writer.forget_vocabularies()
         writer.set_fact("model_id", header.model_id)
         writer.set_fact("dim", str(header.dim))
@@ -384,9 +394,9 @@ class _Restoration:
                     f"The archive's {member.name} is damaged: the SHA-256 of its content is "
                     f"{staged.content_hash}. Nothing was restored; copy the archive again."
                 )
+            self._kept.append((folder, name))
             store.keep(staged)
         self._wanted[folder].remove(name)
-        self.files += 1
 
 
 def _read_header(members: Iterator[Member]) -> ArchiveHeader:
@@ -427,15 +437,14 @@ def _refuse_content(catalogue: Catalogue, directory: Path) -> None:
         )
 
 
-def _sweep(catalogue: Catalogue, stores: dict[str, MediaStore]) -> None:
+def _remove_unneeded(
+    catalogue: Catalogue, media: MediaPlace, kept: Sequence[tuple[str, str]]
+) -> None:
     """Delete the files that came without rows; what cannot be deleted now, the next `open` does."""
+    stores = dict(zip(FOLDERS, media, strict=True))
     with suppress(StorageError):
         with catalogue.read() as reader:
-            needed = reader.needed_files()
-        for store, hashes in zip(stores.values(), needed, strict=True):
-            store.sweep(hashes)
-
-
-def _library_id(catalogue: Catalogue) -> str:
-    with catalogue.read() as reader:
-        return reader.fact("library_id") or ""
+            needed = dict(zip(FOLDERS, reader.needed_files(), strict=True))
+        for folder, content_hash in kept:
+            if content_hash not in needed[folder]:
+                stores[folder].remove(content_hash)

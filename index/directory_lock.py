@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from index.durable import storage_errors
-from index.errors import LibraryLocked
+from index.errors import LibraryLocked, StorageError
 
 
 class DirectoryLock:
@@ -24,8 +24,13 @@ class DirectoryLock:
                 f"The library in {directory} is in use by the process with pid {holder}; "
                 "stop that process or choose another directory."
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            with storage_errors(f"write the lock file in {directory}"):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        except StorageError:
+            os.close(self._descriptor)
+            raise
 
     def release(self) -> None:
         """Let others in. The file stays: removing it would let two processes lock two files."""

@@ -27,7 +27,7 @@ from index.durable import make_directory, storage_errors
 from index.errors import LibraryError, ModelMismatch, StorageError
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
-from index.media import MediaPlace, open_media
+from index.media import MediaPlace, ReadableMediaPlace, open_media
 from index.media_hold import sweep_holds
 from index.media_store import StagedFile
 from index.names import (
@@ -436,6 +436,7 @@ class Library:
             self._catalogue,
             self._directory,
             archive,
+            media=ReadableMediaPlace(self._media, self._thumbnails),
             overwrite=overwrite,
             allow_missing=allow_missing,
             progress=progress,

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from index.durable import make_directory, replace_file, storage_errors
 from index.errors import StorageError
-from index.media_store import MediaStore, StagedFile
+from index.media_store import MediaFolder, MediaStore, StagedFile
 
 GRACE_SECONDS = 3600.0
 """Shared files that are younger may be another process's, which has yet to write their rows."""
@@ -59,6 +59,32 @@ class MediaPlace(NamedTuple):
 
     media: Media
     thumbnails: Media
+
+
+class ReadableMediaPlace(NamedTuple):
+    """The same, to be read beside whoever writes."""
+
+    media: ReadableMedia
+    thumbnails: ReadableMedia
+
+
+def read_media(directory: Path, url: str | None) -> ReadableMediaPlace:
+    """Return the files of a library to read, beside a process that writes them.
+
+    Raises StorageError where the place cannot be used.
+    """
+    protocol, _, path = (url or "").partition("://")
+    if url is None or protocol == "file":
+        folder = Path(path) if url else directory
+        return ReadableMediaPlace(MediaFolder(folder / "media"), MediaFolder(folder / "thumbnails"))
+    # It imports fsspec, and that what the protocol needs.
+    from index.remote_media import RemoteFolder, RemoteMedia  # noqa: PLC0415
+
+    place, spool = RemoteFolder(url), directory / "incoming"
+    return ReadableMediaPlace(
+        RemoteMedia(place, "media", spool, grace_seconds=GRACE_SECONDS),
+        RemoteMedia(place, "thumbnails", spool, grace_seconds=GRACE_SECONDS),
+    )
 
 
 def open_media(directory: Path, url: str | None, *, library_id: str, has_clips: bool) -> MediaPlace:

@@ -10,10 +10,10 @@ from typing import Self
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, storage_errors
 from index.errors import LibraryLocked, StorageError
-from index.media_store import MediaFolder
+from index.media import ReadableMedia
 
-NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
-"""What file systems without hard links answer, and those that have too many of one file."""
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV}
+"""What is answered where there are no hard links, too many of one file, or two file systems."""
 
 
 class MediaHold:
@@ -36,20 +36,24 @@ class MediaHold:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._lock.release()
 
-    def take(self, folder: MediaFolder, content_hash: str) -> bool:
+    def take(self, media: ReadableMedia, content_hash: str) -> bool:
         """Hold a file; return whether it is there, or is held already. Raises StorageError."""
         held = self.path(content_hash)
         if held.exists():
             return True
-        with storage_errors(f"hold the media file {content_hash}"):
+        # What lies elsewhere is downloaded first; the link then keeps it.
+        with (
+            storage_errors(f"hold the media file {content_hash}"),
+            media.local(content_hash) as source,
+        ):
             try:
-                os.link(folder.path(content_hash), held)
+                os.link(source, held)
             except FileNotFoundError:
                 return False
             except OSError as error:
                 if error.errno not in NO_LINKS:
                     raise
-                return _copy(folder.path(content_hash), held)
+                return _copy(source, held)
         return True
 
     def path(self, content_hash: str) -> Path:

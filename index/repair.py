@@ -1,7 +1,7 @@
 """Mending a library: what `index.verification` finds and what nobody misses is put right."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,19 @@ from sqlalchemy import URL
 
 from index.catalogue import Catalogue
 from index.directory_lock import DirectoryLock
+from index.errors import ClipNotFound, StorageError
 from index.media_hold import sweep_holds
 from index.media_store import MediaStore
 from index.progress import Progress, counted, silent
 from index.vector_indexes import store_contents, weights_of_names
-from index.verification import Finding, FindingKind, Inspection, open_cache, open_catalogue
+from index.verification import (
+    Finding,
+    FindingKind,
+    Inspection,
+    Verification,
+    open_cache,
+    open_catalogue,
+)
 
 MENDED: frozenset[FindingKind] = frozenset({"orphan_rows", "stray_file", "saved_vectors"})
 """What a repair mends unasked: nothing of it is a user's."""
@@ -35,6 +43,7 @@ def repair_library(
     directory: Path,
     *,
     catalogue_url: URL | str | None = None,
+    media_url: str | None = None,
     vector_store: str = "faiss",
     forget_missing: bool = False,
     progress: Progress = silent,
@@ -42,50 +51,88 @@ def repair_library(
     """Mend what can be mended without loss: stray files, rows of nothing, saved vectors.
 
     With `forget_missing`, clips whose media file is missing are removed, and thumbnails that are
-    missing are forgotten. Raises LibraryLocked, and what `verify_library` raises.
+    missing are forgotten. Raises LibraryLocked, StorageError where that cannot be told from files
+    that are elsewhere or out of reach, and what `verify_library` raises.
     """
+    if forget_missing and media_url is not None:
+        raise StorageError(
+            "Files that lie by a URL may be out of reach for a while only, so their clips are not "
+            "forgotten for it. Delete the clips that `avgzsl library verify` lists, each by its id."
+        )
     with ExitStack() as resources:
         catalogue = open_catalogue(directory, catalogue_url, resources)
         resources.callback(DirectoryLock(directory).release)
-        found = Inspection(catalogue, directory, vector_store, progress, None).run()
+        found = Inspection(
+            catalogue,
+            directory,
+            media_url=media_url,
+            vector_store=vector_store,
+            progress=progress,
+            held_by=None,
+        ).run()
         mendable = MENDED | FORGOTTEN if forget_missing else MENDED
         # A damaged database is not written to.
         if any(finding.kind == "database_damaged" for finding in found.findings):
             mendable = frozenset()
+        if forget_missing:
+            _refuse_to_forget_all(found)
         mended = tuple(finding for finding in found.findings if finding.kind in mendable)
-        _mend(mended, catalogue, directory, vector_store, progress)
+        _mend(
+            mended,
+            catalogue,
+            directory,
+            media_url=media_url,
+            vector_store=vector_store,
+            progress=progress,
+        )
         left = tuple(finding for finding in found.findings if finding.kind not in mendable)
         return Repair(mended, left, found.skipped)
+
+
+def _refuse_to_forget_all(found: Verification) -> None:
+    missing = sum(finding.kind == "media_missing" for finding in found.findings)
+    if missing > 1 and missing == found.clips:
+        raise StorageError(
+            f"The media files of all {missing} clips are missing, so this is hardly the place that "
+            "they are in. Nothing was changed; name the right directory or media URL."
+        )
 
 
 def _mend(
     findings: Sequence[Finding],
     catalogue: Catalogue,
     directory: Path,
+    *,
+    media_url: str | None,
     vector_store: str,
     progress: Progress,
 ) -> None:
     kinds = {finding.kind for finding in findings}
     if kinds - {"stray_file", "saved_vectors"}:
         _mend_rows(findings, catalogue)
-    if kinds:
+    if not kinds:
+        return
+    if media_url is None:
         with catalogue.read() as reader:
             media, thumbnails = reader.needed_files()
         MediaStore(directory / "media").sweep(media)
         MediaStore(directory / "thumbnails").sweep(thumbnails)
-        sweep_holds(directory)
-        _mend_saved_vectors(findings, catalogue, directory, vector_store, progress)
+    sweep_holds(directory)
+    _mend_saved_vectors(findings, catalogue, directory, vector_store, progress)
 
 
 def _mend_rows(findings: Sequence[Finding], catalogue: Catalogue) -> None:
     with catalogue.write() as writer:
         writer.delete_orphans()
-        lost = [finding.subject for finding in findings if finding.kind == "media_missing"]
         for finding in findings:
-            if finding.kind == "thumbnail_missing":
-                writer.forget_thumbnail(writer.clip_row(finding.subject))
-        for clip_id in lost:
-            writer.remove_clip(writer.clip_row(clip_id))
+            # Another process that shares the catalogue may have removed the clip by now.
+            with suppress(ClipNotFound):
+                if finding.kind == "thumbnail_missing":
+                    writer.forget_thumbnail(writer.clip_row(finding.subject))
+        for finding in findings:
+            with suppress(ClipNotFound):
+                if finding.kind == "media_missing":
+                    writer.remove_clip(writer.clip_row(finding.subject))
 
 
 def _mend_saved_vectors(

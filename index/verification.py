@@ -18,8 +18,8 @@ from index.catalogue_auditor import ClipFiles, StoredVector
 from index.checks import check_unit_vector
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
-from index.durable import storage_errors
 from index.errors import LibraryLocked, StorageError
+from index.media import ReadableMedia, read_media
 from index.media_hold import abandoned_holds
 from index.media_store import MediaFolder, file_digest
 from index.ownership import check_directory
@@ -68,6 +68,7 @@ def verify_library(
     directory: Path,
     *,
     catalogue_url: URL | str | None = None,
+    media_url: str | None = None,
     vector_store: str = "faiss",
     progress: Progress = silent,
 ) -> Verification:
@@ -83,7 +84,14 @@ def verify_library(
             resources.callback(DirectoryLock(directory).release)
         except LibraryLocked as error:
             held_by = str(error)
-        return Inspection(catalogue, directory, vector_store, progress, held_by).run()
+        return Inspection(
+            catalogue,
+            directory,
+            media_url=media_url,
+            vector_store=vector_store,
+            progress=progress,
+            held_by=held_by,
+        ).run()
 
 
 def open_catalogue(
@@ -106,6 +114,8 @@ class Inspection:
         self,
         catalogue: Catalogue,
         directory: Path,
+        *,
+        media_url: str | None,
         vector_store: str,
         progress: Progress,
         held_by: str | None,
@@ -115,8 +125,8 @@ class Inspection:
         self._vector_store = vector_store
         self._progress = progress
         self._held_by = held_by
-        self._media = MediaFolder(directory / "media")
-        self._thumbnails = MediaFolder(directory / "thumbnails")
+        self._media = read_media(directory, media_url)
+        self._media_url = media_url
         self._files = 0
         self._skipped: list[str] = []
 
@@ -199,35 +209,36 @@ class Inspection:
     # Files
 
     def _clip_files(self, clips: Sequence[ClipFiles]) -> Iterator[Finding]:
-        known: dict[str, str | None] = {}
+        known: dict[tuple[str, str], str | None] = {}
         for clip in counted(clips, len(clips), "Checking files", self._progress):
-            wanted: list[tuple[Literal["media", "thumbnail"], MediaFolder, str | None]] = [
-                ("media", self._media, clip.content_hash),
-                ("thumbnail", self._thumbnails, clip.thumbnail_hash),
+            wanted: list[tuple[Literal["media", "thumbnail"], ReadableMedia, str | None]] = [
+                ("media", self._media.media, clip.content_hash),
+                ("thumbnail", self._media.thumbnails, clip.thumbnail_hash),
             ]
-            for kind, folder, content_hash in wanted:
+            for kind, media, content_hash in wanted:
                 if content_hash is None:
                     continue
-                path = folder.path(content_hash)
-                if str(path) not in known:
-                    known[str(path)] = _file_state(path, content_hash)
+                if (kind, content_hash) not in known:
+                    known[kind, content_hash] = _file_state(media, content_hash)
                     self._files += 1
-                state = known[str(path)]
+                state = known[kind, content_hash]
                 if state is not None and not self._removed_meanwhile(clip):
-                    yield _file_finding(kind, state, clip, path)
+                    yield _file_finding(kind, state, clip, content_hash)
 
     def _removed_meanwhile(self, clip: ClipFiles) -> bool:
         with self._catalogue.audit() as auditor:
             return not auditor.clip_rows(clip_ids=[clip.clip_id])
 
     def _strays(self, clips: Sequence[ClipFiles]) -> Iterator[Finding]:
-        needed = {clip.content_hash for clip in clips}
-        thumbnails = {clip.thumbnail_hash for clip in clips if clip.thumbnail_hash}
-        for path in (
-            *self._media.strays(needed),
-            *self._thumbnails.strays(thumbnails),
-            *abandoned_holds(self._directory),
-        ):
+        strays = abandoned_holds(self._directory)
+        if self._media_url is None:
+            needed = {clip.content_hash for clip in clips}
+            thumbnails = {clip.thumbnail_hash for clip in clips if clip.thumbnail_hash}
+            strays += MediaFolder(self._directory / "media").strays(needed)
+            strays += MediaFolder(self._directory / "thumbnails").strays(thumbnails)
+        else:
+            self._skipped.append("Stray files of the shared place: other processes may write there")
+        for path in strays:
             shown = str(path.relative_to(self._directory))
             yield Finding("stray_file", shown, "No clip needs it; repair deletes it.")
 
@@ -276,17 +287,19 @@ def _vector_problem(vector: StoredVector, dim: int) -> str | None:
     return None
 
 
-def _file_state(path: Path, content_hash: str) -> str | None:
+def _file_state(media: ReadableMedia, content_hash: str) -> str | None:
     """Return "missing", "damaged", or None where a file is as it should be."""
-    try:
-        with storage_errors(f"read {path}"):
+    with media.local(content_hash) as path:
+        try:
             return None if file_digest(path) == content_hash else "damaged"
-    except StorageError:
-        return "damaged" if path.exists() else "missing"
+        except FileNotFoundError:
+            return "missing"
+        except OSError:
+            return "damaged"
 
 
 def _file_finding(
-    kind: Literal["media", "thumbnail"], state: str, clip: ClipFiles, path: Path
+    kind: Literal["media", "thumbnail"], state: str, clip: ClipFiles, content_hash: str
 ) -> Finding:
     advice = (
         "restore it from a backup, or delete the clip"
@@ -299,4 +312,4 @@ def _file_finding(
         ("thumbnail", "missing"): "thumbnail_missing",
         ("thumbnail", "damaged"): "thumbnail_damaged",
     }
-    return Finding(kinds[kind, state], clip.clip_id, f"{path} is {state}; {advice}.")
+    return Finding(kinds[kind, state], clip.clip_id, f"File {content_hash} is {state}; {advice}.")

@@ -135,6 +135,33 @@ def test_a_library_goes_to_postgresql_and_comes_back(
         assert content(back) == before
 
 
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_files_go_to_a_place_by_url_and_come_back(
+    library: Library, directory: Path, tmp_path: Path, archive: Path, kind: str
+) -> None:
+    fill(library, tmp_path)
+    before = content(library)
+    export_library(directory, archive)
+    url = f"{kind}://{tmp_path / 'shared'}"
+    import_library(archive, tmp_path / "other", media_url=url)
+    assert list((tmp_path / "other").glob("media/??/*")) == []
+    with open_library(tmp_path / "other", media_url=url) as other:
+        assert [other.open_media(clip.clip_id).read() for clip in before["clips"]] == before[
+            "media"
+        ]
+        export_library(tmp_path / "other", tmp_path / "back.tar", media_url=url)
+    assert verify_library(tmp_path / "other", media_url=url).findings == ()
+    import_library(tmp_path / "back.tar", tmp_path / "back")
+    with open_library(tmp_path / "back") as back:
+        assert content(back) == before
+    damaged = bytearray(archive.read_bytes())
+    damaged[-3000] ^= 1
+    archive.write_bytes(damaged)
+    with pytest.raises(InvalidArchive):
+        import_library(archive, tmp_path / "third", media_url=f"{kind}://{tmp_path / 'third'}")
+    assert list((tmp_path / "third").rglob("?" * 64)) == []
+
+
 def test_a_second_export_of_a_restored_library_holds_the_same(
     library: Library, tmp_path: Path, archive: Path
 ) -> None:
