@@ -1,6 +1,8 @@
 """Where a library's files lie: in its own directory, in a shared folder, or by a URL."""
 
 import re
+import shutil
+import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,7 +24,10 @@ class ReadableMedia(Protocol):
         ...
 
     def local(self, content_hash: str) -> AbstractContextManager[Path]:
-        """Give a path to read a file by, for a while; it may turn out to be absent."""
+        """Give a path to read a file by, for a while; it may turn out to be absent.
+
+        Raises StorageError where it is away.
+        """
         ...
 
 
@@ -108,6 +113,7 @@ def open_media(directory: Path, url: str | None, *, library_id: str, has_clips: 
     if written is None:
         folder.write("library_id", library_id.encode())
     spool = directory / "incoming"
+    _clear_old(spool)
     return MediaPlace(
         RemoteMedia(folder, "media", spool, grace_seconds=GRACE_SECONDS),
         RemoteMedia(folder, "thumbnails", spool, grace_seconds=GRACE_SECONDS),
@@ -117,6 +123,14 @@ def open_media(directory: Path, url: str | None, *, library_id: str, has_clips: 
 def shown_url(url: str) -> str:
     """Return a URL without the password that it may hold."""
     return re.sub(r"//[^/]*@", "//***@", url)
+
+
+def _clear_old(spool: Path) -> None:
+    """Delete what processes that died have left in a folder for a while."""
+    with storage_errors(f"clear {spool}"):
+        for leftover in spool.glob("*"):
+            if time.time() - leftover.stat().st_mtime > GRACE_SECONDS:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _shared_folder(folder: Path, library_id: str, has_clips: bool) -> MediaPlace:

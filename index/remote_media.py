@@ -138,14 +138,15 @@ class RemoteMedia:
 
     @contextmanager
     def local(self, content_hash: str) -> Iterator[Path]:
-        """Download a file for a while; the path does not exist where it is absent or away."""
+        """Download a file for a while; the path does not exist where it is absent.
+
+        Raises StorageError where it is away.
+        """
         with tempfile.TemporaryDirectory(dir=self._spool) as folder:
             path = Path(folder) / content_hash
-            try:
-                with self.open(content_hash) as source, path.open("xb") as target:
-                    shutil.copyfileobj(source, target, READ_BYTES)
-            except OSError:
-                path.unlink(missing_ok=True)
+            self._folder.tried(
+                f"fetch the media file {content_hash}", lambda: self._download(content_hash, path)
+            )
             yield path
 
     def remove(self, content_hash: str) -> None:
@@ -169,6 +170,14 @@ class RemoteMedia:
             ]
 
         return self._folder.tried("list the media files", unneeded)
+
+    def _download(self, content_hash: str, target: Path) -> None:
+        with (
+            suppress(FileNotFoundError),
+            self.open(content_hash) as source,
+            target.open("xb") as file,
+        ):
+            shutil.copyfileobj(source, file, READ_BYTES)
 
     def _path(self, content_hash: str) -> str:
         return f"{self._root}/{content_hash[:2]}/{content_hash}"

@@ -10,9 +10,11 @@ import fsspec
 import pytest
 
 import index.remote_media
+from index.backup import export_library, import_library
 from index.errors import StorageError
 from index.library import Library
 from index.media import Media, open_media
+from index.verification import verify_library
 from tests.index.builders import media_file, new_class, new_clip, open_library, unit
 
 PLACES = ["file", "memory", "s3"]
@@ -218,3 +220,56 @@ def test_a_large_file_comes_back_whole(
         clip = library.add_clip(new_clip(unit(1)), media_file(tmp_path, content))
         with library.open_media(clip.clip_id) as file:
             assert file.read() == content
+
+
+# Its keeping
+
+
+def test_a_library_is_verified_and_moved_with_its_clips_there(
+    place: str, directory: Path, tmp_path: Path
+) -> None:
+    with open_library(directory, media_url=place) as library:
+        clips = [
+            library.add_clip(new_clip(unit(n), thumbnail=b"jpeg"), media_file(tmp_path, b"%d" % n))
+            for n in range(3)
+        ]
+        library.export(tmp_path / "while-open.tar")
+    assert verify_library(directory, media_url=place).findings == ()
+
+    summary = export_library(directory, tmp_path / "archive.tar", media_url=place)
+    assert (summary.files, summary.missing) == (4, ())
+    restored = place.replace(place.rpartition("/")[2], uuid.uuid4().hex)
+    for archive, target in (("archive.tar", restored), ("while-open.tar", None)):
+        other = tmp_path / archive.removesuffix(".tar")
+        import_library(tmp_path / archive, other, media_url=target)
+        with open_library(other, media_url=target) as library:
+            for number, clip in enumerate(clips):
+                with library.open_media(clip.clip_id) as file:
+                    assert file.read() == b"%d" % number
+
+
+def test_a_store_that_is_away_is_not_taken_for_one_that_lacks_a_file(
+    directory: Path, upload: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"{s3}/{uuid.uuid4().hex}"
+    with open_library(directory, media_url=place) as library:
+        library.add_clip(new_clip(unit(1)), upload)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise ConnectionError("the store is away")
+
+        monkeypatch.setattr(library._media._files, "open", refuse)  # type: ignore[attr-defined]
+        with pytest.raises(StorageError, match="the store is away"):
+            library.export(directory.parent / "archive.tar", allow_missing=True)
+
+
+def test_what_a_dead_process_has_fetched_is_cleared(directory: Path, s3: str) -> None:
+    place = f"{s3}/{uuid.uuid4().hex}"
+    open_library(directory, media_url=place).close()
+    spool = directory / "incoming"
+    (spool / "old").mkdir()
+    (spool / "old" / "half").write_bytes(b"half")
+    os.utime(spool / "old", (time.time() - 7200,) * 2)
+    (spool / "young").write_bytes(b"half")
+    open_library(directory, media_url=place).close()
+    assert [path.name for path in spool.iterdir()] == ["young"]
