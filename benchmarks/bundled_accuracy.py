@@ -21,6 +21,7 @@ weights; those of the street did not.
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -290,7 +291,8 @@ def show(figures: Sequence[Figure]) -> None:
             f"{f.top1:.3f}",
             f"{f.top5:.3f}",
         )
-    Console().print(table)
+    # A table cut to 80 columns in a log says nothing.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def main() -> None:

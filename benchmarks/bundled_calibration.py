@@ -19,6 +19,7 @@ as speech, and is unknown only among these names.
 
 import argparse
 import json
+import sys
 import tempfile
 import wave
 from collections.abc import Mapping, Sequence
@@ -383,7 +384,8 @@ def show(title: str, rows: Sequence[ErrorRow | UnknownRow | NothingRow]) -> None
     for row in rows:
         values = asdict(row).values()
         table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
-    Console().print(table)
+    # A table cut to 80 columns in a log says nothing.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def embed_sounds(model: Model, name: str, paths: Mapping[str, Sequence[Path]]) -
     """Embed files by folder; a silent file's vector is zero, which is counted as wrong."""
     keys = tuple(sorted(paths))
     files = [(row, path) for row, key in enumerate(keys) for path in paths[key]]
-    vectors = [model.embed_sound(path) for _, path in tqdm(files, desc=name)]
+    vectors = [model.embed_sound(path) for _, path in tqdm(files, desc=name, disable=None)]
     dim = model.embed_names(["any"]).shape[1]
     return Samples(
         keys,
@@ -106,7 +106,9 @@ def embed_pictures(model: Model, name: str, pictures: Pictures, source: int) -> 
     """Embed single held-out pictures of one collection, by the names that it uses."""
     rows = np.flatnonzero(pictures.held_out & (pictures.source == source))
     classes, labels = np.unique(pictures.labels[rows], return_inverse=True)
-    vectors = [model.embed_picture(pictures.pixels[row]) for row in tqdm(rows, desc=name)]
+    vectors = [
+        model.embed_picture(pictures.pixels[row]) for row in tqdm(rows, desc=name, disable=None)
+    ]
     keys = tuple(pictures.names[c].split(",")[0] for c in classes)
     return Samples(keys, np.stack(vectors), labels)
 
