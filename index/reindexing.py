@@ -29,7 +29,6 @@ from index.errors import (
     LibraryNotFound,
     ModelMismatch,
     ReindexRefused,
-    StorageError,
 )
 from index.media import ReadableMedia, open_media
 from index.media_store import file_digest
@@ -207,23 +206,13 @@ class Reindexing:
         content_hash = turn.clip.content_hash
         with self._media.local(content_hash) as path:
             if not path.exists():
-                return self._absence(content_hash)
+                return "Its media file is missing; restore it from a backup."
             try:
                 if file_digest(path) != content_hash:
                     return "Its media file is damaged; restore it from a backup."
             except OSError as error:
                 return f"Its media file is unreadable ({error.strerror}); restore it from a backup."
             return self._embedded(turn.clip, path)
-
-    def _absence(self, content_hash: str) -> str:
-        """Say that a file is missing. Raises StorageError where it is only out of reach."""
-        try:
-            self._media.open(content_hash).close()
-        except FileNotFoundError:
-            return "Its media file is missing; restore it from a backup."
-        except OSError as error:
-            raise _out_of_reach(content_hash, str(error)) from error
-        raise _out_of_reach(content_hash, "it did not come whole")
 
     def _embedded(self, clip: Clip, path: Path) -> NewClip | str:
         try:
@@ -436,13 +425,6 @@ def _nothing_to_do(catalogue: Catalogue) -> ReindexSummary:
         clips=0,
         classes=0,
         failures=(),
-    )
-
-
-def _out_of_reach(content_hash: str, reason: str) -> StorageError:
-    return StorageError(
-        f"Could not read the media file {content_hash}: {reason}. What is embedded is kept; "
-        "re-index again once the media can be read."
     )
 
 
