@@ -35,9 +35,15 @@ class Follower:
         while not self._stopped.wait(SECONDS_BETWEEN_LOOKS):
             try:
                 self._look()
-            except LibraryError as error:
+            except Exception as error:
+                # Nobody else would hear of it, and a thread that ended would learn nothing more.
                 if not failing:
-                    logger.warning("What other processes write is not learnt for now: %s", error)
+                    trace = None if isinstance(error, LibraryError) else error
+                    logger.warning(
+                        "What other processes write is not learnt for now: %s",
+                        error,
+                        exc_info=trace,
+                    )
                 failing = True
             else:
                 if failing:

@@ -45,7 +45,7 @@ class PostgresqlServer:
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "--pgdata", self._data, "--wait", "--silent",
-                  "--mode", "immediate")  # fmt: skip
+                  "--mode", "fast")  # fmt: skip
 
     def blank_database(self) -> str:
         """Empty the one database, whatever it held for the test before, and return its URL.

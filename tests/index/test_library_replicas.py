@@ -231,6 +231,28 @@ def test_searches_go_on_while_the_database_fails_and_what_was_missed_is_learnt(
         wait_until(lambda: names(two) == ("dog", "cat", "cow"))
 
 
+def test_a_server_that_stops_refuses_writes_and_is_followed_again_once_it_is_back(
+    postgresql: PostgresqlServer, tmp_path: Path
+) -> None:
+    url = postgresql.blank_database()
+    with (
+        open_library(tmp_path / "one", catalogue_url=url) as one,
+        open_library(tmp_path / "two", catalogue_url=url) as two,
+    ):
+        one.add_class(new_class("dog"))
+        wait_until(lambda: names(two) == ("dog",))
+        postgresql.stop()
+        try:
+            for _ in range(2):
+                with pytest.raises(StorageError, match="Could not write to the catalogue"):
+                    one.add_class(new_class("lost"))
+            assert names(two) == ("dog",)
+        finally:
+            postgresql.start()
+        one.add_class(new_class("cat"))
+        wait_until(lambda: names(two) == ("dog", "cat"))
+
+
 # In two processes
 
 
