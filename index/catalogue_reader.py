@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, func, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from index.errors import ClassNotFound, ClipNotFound, ModelMismatch
@@ -46,6 +48,27 @@ CLASS, SEGMENT = "class", "segment"
 """What a row of the log of changes is of."""
 SHOWN_FAILURES = 100
 
+CLIP_COLUMNS = (
+    ClipRow.id,
+    ClipRow.clip_id,
+    ClipRow.filename,
+    ClipRow.content_type,
+    ClipRow.content_hash,
+    ClipRow.size_bytes,
+    ClipRow.duration_seconds,
+    ClipRow.modalities,
+    ClipRow.warnings,
+    ClipRow.thumbnail_hash,
+    ClipRow.segment_count,
+    ClipRow.created_at,
+    ClipRow.model_id,
+)
+"""What a `Clip` is made of, but for its tags."""
+
+WINDOW_DTYPE = np.dtype(
+    [("ids", np.int64), ("clip_rows", np.int64), ("starts", np.float64), ("ends", np.float64)]
+)
+
 T = TypeVar("T")
 
 
@@ -63,6 +86,15 @@ class Window(NamedTuple):
     clip_row: int
     start_seconds: float
     end_seconds: float
+
+
+class WindowRows(NamedTuple):
+    """Where N segments lie: their row ids and clips' rows (N,) int64, seconds (N,) float64."""
+
+    ids: NDArray[np.int64]
+    clip_rows: NDArray[np.int64]
+    starts: NDArray[np.float64]
+    ends: NDArray[np.float64]
 
 
 class Label(NamedTuple):
@@ -308,8 +340,16 @@ class CatalogueReader:
         """Return the clips of these rows, as far as they exist."""
         found: dict[int, Clip] = {}
         for part in _parts(row_ids):
-            rows = self._session.scalars(select(ClipRow).where(ClipRow.id.in_(part)))
-            found.update((row.id, clip_record(row)) for row in rows)
+            tags: dict[int, list[str]] = {}
+            for row_id, tag in self._session.execute(
+                select(ClipTagRow.clip_row, ClipTagRow.tag)
+                .where(ClipTagRow.clip_row.in_(part))
+                .order_by(ClipTagRow.clip_row, ClipTagRow.position)
+            ):
+                tags.setdefault(row_id, []).append(tag)
+            # Columns, not objects: the session would take longer to make these than to read.
+            rows = self._session.execute(select(*CLIP_COLUMNS).where(ClipRow.id.in_(part)))
+            found.update((row.id, _clip(row, tags.get(row.id, ()))) for row in rows)
         return found
 
     def clip_rows(
@@ -393,16 +433,23 @@ class CatalogueReader:
             found += self._session.scalars(query.where(SegmentRow.clip_row.in_(part)))
         return found
 
-    def windows(self, row_ids: Sequence[int]) -> dict[int, Window]:
+    def windows(self) -> WindowRows:
+        """Return where all segments lie."""
+        return self._window_rows([_windows_of(self._model_id)])
+
+    def windows_of_segments(self, row_ids: Sequence[int]) -> WindowRows:
         """Return where these segments lie, as far as they exist."""
-        query = select(
-            SegmentRow.id, SegmentRow.clip_row, SegmentRow.start_seconds, SegmentRow.end_seconds
-        )
-        found: dict[int, Window] = {}
-        for part in _parts(row_ids):
-            rows = self._session.execute(query.where(SegmentRow.id.in_(part)))
-            found.update((row[0], Window(row[1], row[2], row[3])) for row in rows)
-        return found
+        query = _windows_of(self._model_id)
+        return self._window_rows(query.where(SegmentRow.id.in_(part)) for part in _parts(row_ids))
+
+    def _window_rows(self, queries: Iterable[Select[int, int, float, float]]) -> WindowRows:
+        parts = [np.empty(0, WINDOW_DTYPE)]
+        for query in queries:
+            rows = self._session.execute(query.execution_options(yield_per=BATCH_ROWS))
+            parts += (np.array(list(map(tuple, part)), WINDOW_DTYPE) for part in rows.partitions())
+        whole = np.concatenate(parts)
+        # Copies: a column within the rows would be slow to search.
+        return WindowRows(*(whole[name].copy() for name in WindowRows._fields))
 
     def _any(self, condition: ColumnElement[bool]) -> bool:
         return self._session.scalar(select(ClipRow.id).where(condition).limit(1)) is not None
@@ -426,6 +473,10 @@ def class_record(row: ClassRow) -> ClassName:
 
 def clip_record(row: ClipRow) -> Clip:
     """Return a clip as callers see it."""
+    return _clip(row, [tag.tag for tag in row.tags])
+
+
+def _clip(row: ClipRow | Row[Any], tags: Sequence[str]) -> Clip:
     return Clip(
         clip_id=row.clip_id,
         filename=row.filename,
@@ -434,7 +485,7 @@ def clip_record(row: ClipRow) -> Clip:
         size_bytes=row.size_bytes,
         duration_seconds=row.duration_seconds,
         modalities={name: ModalityRecord(**record) for name, record in row.modalities.items()},
-        tags=tuple(tag.tag for tag in row.tags),
+        tags=tuple(tags),
         warnings=tuple(row.warnings),
         has_thumbnail=row.thumbnail_hash is not None,
         segment_count=row.segment_count,
@@ -463,6 +514,12 @@ def stored_clip(row: ClipRow) -> StoredClip:
     return StoredClip(
         row.clip_id, row.created_at, row.content_hash, row.size_bytes, row.thumbnail_hash, new
     )
+
+
+def _windows_of(model_id: str) -> Select[int, int, float, float]:
+    return select(
+        SegmentRow.id, SegmentRow.clip_row, SegmentRow.start_seconds, SegmentRow.end_seconds
+    ).where(SegmentRow.model_id == model_id)
 
 
 def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -509,18 +509,21 @@ class Library:
         with self._reading() as reader:
             self._refuse_other_model(model_id)
             combined = self._combined(query, minus)
+            segments = self._space.segments
             allowed = None
             if filter is not None:
-                allowed = np.array(reader.segment_rows(self._matching(reader, filter)), np.int64)
-            found = self._space.segments.search(
-                combined,
-                modality,
-                top_k,
-                allowed=allowed,
-                excluded=set(reader.clip_rows(clip_ids=exclude)) if exclude else (),
-                windows=reader.windows,
-            )
-            clips = reader.clips([window.clip_row for _, window in found])
+                allowed = segments.windows.of_clips(self._matching(reader, filter))
+            excluded = set(reader.clip_rows(clip_ids=exclude)) if exclude else set()
+            while True:
+                found = segments.search(
+                    combined, modality, top_k, allowed=allowed, excluded=excluded
+                )
+                clips = reader.clips([window.clip_row for _, window in found])
+                others = {window.clip_row for _, window in found} - clips.keys()
+                if not others:
+                    break
+                # Deleted by this moment or added since: the vectors are of another one.
+                excluded |= others
         return [
             Hit(clips[window.clip_row], score, window.start_seconds, window.end_seconds)
             for score, window in found

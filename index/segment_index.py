@@ -1,12 +1,13 @@
 """The segments' vectors, by sound, by picture and by both, and the search through them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
 
-from index.catalogue_reader import VectorPair, Window
+from index.catalogue_reader import VectorPair, Window, WindowRows
 from index.fusion import weighted_mean
+from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality, Vector
 from index.vector_store import Ids, Vectors, VectorStore
 
@@ -17,19 +18,30 @@ OVERFETCH = 4
 
 
 class SegmentIndex:
-    """Three vector stores that hold the same segments as far as these have the modality."""
+    """Three vector stores that hold the same segments as far as these have the modality.
+
+    Every vector that a search finds has its window, or is being taken out: the windows take over
+    each change first, and are asked last.
+    """
 
     def __init__(
-        self, stores: Mapping[SearchModality, VectorStore], weights: ModalityWeights
+        self,
+        stores: Mapping[SearchModality, VectorStore],
+        windows: SegmentWindows,
+        weights: ModalityWeights,
     ) -> None:
         self.stores = stores
+        self.windows = windows
         self._weights = weights
 
-    def publish(self, changed: Sequence[int], new: Sequence[VectorPair]) -> None:
+    def publish(
+        self, changed: Sequence[int], new: Sequence[VectorPair], windows: WindowRows
+    ) -> None:
         """Take the `changed` rows out of all stores, save for those that are `new`.
 
-        These go into the stores of the modalities that they have.
+        These, whose `windows` are given, go into the stores of the modalities that they have.
         """
+        self.windows.replace(np.array(changed, np.int64), windows)
         present = {segment.row_id for segment in new}
         gone = np.array([row_id for row_id in changed if row_id not in present], np.int64)
         for modality, store in self.stores.items():
@@ -47,20 +59,18 @@ class SegmentIndex:
         *,
         allowed: Ids | None,
         excluded: Collection[int],
-        windows: Callable[[Sequence[int]], Mapping[int, Window]],
     ) -> list[tuple[float, Window]]:
         """Return the best window of each of the top_k best clips, best first, with its score.
 
-        `windows` says where segments lie, as far as they still exist; `excluded` are rows of clips
-        to pass over. Exact: asks for twice as many segments until there are enough clips.
+        `excluded` are rows of clips to pass over. Exact: asks for twice as many segments until
+        there are enough clips.
         """
         store = self.stores[modality]
         reach = OVERFETCH * top_k
         while True:
             scores, ids = store.search(query[None], reach, allowed=allowed)
-            row_ids = ids[0].tolist()
-            best = _best_windows(row_ids, scores[0].tolist(), windows(row_ids), excluded)
-            if len(best) >= top_k or len(row_ids) < reach:
+            best = _best_windows(scores[0].tolist(), self.windows.find(ids[0]), excluded)
+            if len(best) >= top_k or ids.shape[1] < reach:
                 return best[:top_k]
             reach *= 2
 
@@ -98,15 +108,11 @@ def _vector(
 
 
 def _best_windows(
-    row_ids: Sequence[int],
-    scores: Sequence[float],
-    windows: Mapping[int, Window],
-    excluded: Collection[int],
+    scores: Sequence[float], windows: Sequence[Window | None], excluded: Collection[int]
 ) -> list[tuple[float, Window]]:
-    """Keep each clip's first window. A row that is in no window was deleted meanwhile."""
+    """Keep each clip's first window. Where there is none, the row was deleted meanwhile."""
     best: dict[int, tuple[float, Window]] = {}
-    for row_id, score in zip(row_ids, scores, strict=True):
-        window = windows.get(row_id)
+    for score, window in zip(scores, windows, strict=True):
         if window is not None and window.clip_row not in excluded:
             best.setdefault(window.clip_row, (score, window))
     return list(best.values())

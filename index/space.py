@@ -73,11 +73,12 @@ class Space:
             labels = reader.labels() if changes.classes else []
             vectors = reader.vectors_of_labels(changes.classes)
             segments = reader.vectors_of_segments(changes.segments)
+            windows = reader.windows_of_segments(changes.segments)
         self._generation = None  # If a store refuses, nobody knows what it holds.
         if changes.classes:
             self.labels.publish(labels, changes.classes, vectors)
         if changes.segments:
-            self.segments.publish(changes.segments, segments)
+            self.segments.publish(changes.segments, segments, windows)
         self._generation = latest
 
     def rebuild(self, reader: CatalogueReader) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from index.catalogue_reader import CatalogueReader
 from index.label_index import LabelIndex
 from index.segment_index import MODALITIES, SegmentIndex, segment_batches
+from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality
 from index.vector_cache import Batches
 from index.vector_store import Ids, Vectors, VectorStore
@@ -42,7 +43,7 @@ def read_indexes(
 
     labels = LabelIndex(made(_label_content(reader)), reader.labels())
     stores = {name: made(_segment_content(reader, name, weights)) for name in MODALITIES}
-    return labels, SegmentIndex(stores, weights)
+    return labels, SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
 
 
 def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:
