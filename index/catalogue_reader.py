@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from index.errors import ClassNotFound, ClipNotFound, ModelMismatch
@@ -44,26 +44,23 @@ IN_LIMIT = 5000
 """Values in one `IN (...)`; SQLite takes at most 32766 variables."""
 GREATEST_OFFSET = 2**63 - 1
 
-CLASS, SEGMENT = "class", "segment"
-"""What a row of the log of changes is of."""
+CLASS, SEGMENT, WRITE = "class", "segment", "write"
+"""What a row of the log of changes is of; of each write itself there is one, too."""
 SHOWN_FAILURES = 100
 
-CLIP_COLUMNS = (
-    ClipRow.id,
-    ClipRow.clip_id,
-    ClipRow.filename,
-    ClipRow.content_type,
-    ClipRow.content_hash,
-    ClipRow.size_bytes,
-    ClipRow.duration_seconds,
-    ClipRow.modalities,
-    ClipRow.warnings,
-    ClipRow.thumbnail_hash,
-    ClipRow.segment_count,
-    ClipRow.created_at,
-    ClipRow.model_id,
+_CLIPS, _TAGS = ClipRow.__table__.c, ClipTagRow.__table__.c
+CLIPS_OF_ROWS = select(
+    *(_CLIPS[name] for name in ("id", "clip_id", "filename", "content_type", "content_hash")),
+    *(_CLIPS[name] for name in ("size_bytes", "duration_seconds", "modalities", "warnings")),
+    *(_CLIPS[name] for name in ("thumbnail_hash", "created_at", "model_id")),
+    ClipRow.segment_count.label("segment_count"),
+).where(_CLIPS.id.in_(bindparam("row_ids", expanding=True)))
+TAGS_OF_ROWS = (
+    select(_TAGS.clip_row, _TAGS.tag)
+    .where(_TAGS.clip_row.in_(bindparam("row_ids", expanding=True)))
+    .order_by(_TAGS.clip_row, _TAGS.position)
 )
-"""What a `Clip` is made of, but for its tags."""
+"""Made once, of columns: a search would take as long to make them, or objects, as to read."""
 
 WINDOW_DTYPE = np.dtype(
     [("ids", np.int64), ("clip_rows", np.int64), ("starts", np.float64), ("ends", np.float64)]
@@ -103,6 +100,17 @@ class Label(NamedTuple):
     row_id: int
     name: str
     seen: bool
+
+
+class Moment(NamedTuple):
+    """A state of the catalogue, by its last write: how many there were, and that one's token.
+
+    A catalogue restored from a backup may come to the same generation by another way, not to the
+    same token, which is a random number; None where that write is in no log.
+    """
+
+    generation: int
+    token: int | None
 
 
 class Changes(NamedTuple):
@@ -150,22 +158,34 @@ class CatalogueReader:
         """How many write transactions there have been."""
         return int(self.fact("generation") or 0)
 
-    def changes_after(self, generation: int) -> Changes | None:
-        """Return what changed since a generation, None where the log does not say.
+    def moment(self) -> Moment:
+        """Which state this is."""
+        generation = self.generation()
+        return Moment(generation, self._token(generation))
+
+    def changes_after(self, moment: Moment) -> Changes | None:
+        """Return what changed since a moment, None where the log does not say.
 
         It was cut, or the catalogue is another by now: a backup that was restored.
         """
-        if not int(self.fact("changes_after") or 0) <= generation <= self.generation():
+        if moment.token is None or moment.token != self._token(moment.generation):
             return None
         changes = Changes([], [])
         rows = self._session.execute(
             select(ChangeRow.kind, ChangeRow.row_id)
-            .where(ChangeRow.generation > generation)
+            .where(ChangeRow.generation > moment.generation, ChangeRow.kind != WRITE)
             .distinct()
         )
         for kind, row_id in rows:
             (changes.classes if kind == CLASS else changes.segments).append(row_id)
         return changes
+
+    def _token(self, generation: int) -> int | None:
+        return self._session.scalar(
+            select(ChangeRow.row_id).where(
+                ChangeRow.generation == generation, ChangeRow.kind == WRITE
+            )
+        )
 
     def check_model(self) -> None:
         """Raise ModelMismatch where another process has changed the model."""
@@ -341,14 +361,9 @@ class CatalogueReader:
         found: dict[int, Clip] = {}
         for part in _parts(row_ids):
             tags: dict[int, list[str]] = {}
-            for row_id, tag in self._session.execute(
-                select(ClipTagRow.clip_row, ClipTagRow.tag)
-                .where(ClipTagRow.clip_row.in_(part))
-                .order_by(ClipTagRow.clip_row, ClipTagRow.position)
-            ):
+            for row_id, tag in self._session.execute(TAGS_OF_ROWS, {"row_ids": part}):
                 tags.setdefault(row_id, []).append(tag)
-            # Columns, not objects: the session would take longer to make these than to read.
-            rows = self._session.execute(select(*CLIP_COLUMNS).where(ClipRow.id.in_(part)))
+            rows = self._session.execute(CLIPS_OF_ROWS, {"row_ids": part})
             found.update((row.id, _clip(row, tags.get(row.id, ()))) for row in rows)
         return found
 
@@ -476,7 +491,8 @@ def clip_record(row: ClipRow) -> Clip:
     return _clip(row, [tag.tag for tag in row.tags])
 
 
-def _clip(row: ClipRow | Row[Any], tags: Sequence[str]) -> Clip:
+def _clip(row: Any, tags: Sequence[str]) -> Clip:
+    """Make a clip of a `ClipRow` or of a row of its columns."""
     return Clip(
         clip_id=row.clip_id,
         filename=row.filename,

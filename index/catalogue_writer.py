@@ -1,17 +1,19 @@
 """Changes to the catalogue, all of one transaction."""
 
+import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from index.catalogue_auditor import PARENTS, has_parent
 from index.catalogue_reader import (
     CLASS,
     SEGMENT,
+    WRITE,
     CatalogueReader,
     StoredClass,
     StoredClip,
@@ -32,8 +34,15 @@ from index.tables import (
 )
 from index.types import Clip, NewClass, NewClip, Segment, Vector
 
-LOGGED_GENERATIONS = 5000
-"""Writes that the log reaches back at least; who is further behind starts from the rows."""
+LOGGED_GENERATIONS = 100_000
+"""Writes that the log reaches back at least; who is further behind starts from the rows.
+
+Vectors saved before a crash are brought up to date by it, so it is long: a row takes some 30 bytes,
+the vectors that it stands for some thousands.
+"""
+
+CUTS = 100
+"""Of so many parts of the log the oldest is cut at a time, which one write waits for."""
 
 
 class CatalogueWriter(CatalogueReader):
@@ -46,7 +55,8 @@ class CatalogueWriter(CatalogueReader):
         super().__init__(session, model_id)
         self._generation = self.generation() + 1
         self.set_fact("generation", str(self._generation))
-        if self._generation % LOGGED_GENERATIONS == 0:
+        self._log(WRITE, [secrets.randbits(63)])
+        if self._generation % max(1, LOGGED_GENERATIONS // CUTS) == 0:
             self._cut_log(self._generation - LOGGED_GENERATIONS)
 
     # Facts about the whole
@@ -81,7 +91,11 @@ class CatalogueWriter(CatalogueReader):
     def _cut_log(self, generation: int) -> None:
         if generation <= int(self.fact("changes_after") or 0):
             return
-        self._session.execute(delete(ChangeRow).where(ChangeRow.generation <= generation))
+        # The token of that write stays: what is of its moment can be told to be.
+        changes = and_(ChangeRow.generation == generation, ChangeRow.kind != WRITE)
+        self._session.execute(
+            delete(ChangeRow).where(or_(ChangeRow.generation < generation, changes))
+        )
         self.set_fact("changes_after", str(generation))
 
     # Classes

@@ -1,5 +1,6 @@
 """The obvious vector store: one NumPy matrix, every product computed. The oracle of the others."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,11 @@ class ExactStore:
         all_vectors = np.concatenate([self._state.vectors[kept], vectors])
         order = np.argsort(all_ids)
         self._state = _State(all_ids[order], all_vectors[order])
+
+    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
+        """Add part by part, as `add` does."""
+        for ids, vectors in parts:
+            self.add(ids, vectors)
 
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""

@@ -3,7 +3,7 @@
 import ctypes
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class FaissStore:
         # What the index in training lacks.
         self._changed: set[int] = set()
         self._unwanted = threading.Event()
+        self._filling = False
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
@@ -92,6 +93,16 @@ class FaissStore:
                 self._index.remove(replaced)
             self._index.add(ids, vectors)
             self._note(held, ids)
+        self._train_if_outgrown()
+
+    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
+        """Add part by part, as `add` does; train no index before the end, when it would be late."""
+        self._filling = True
+        try:
+            for ids, vectors in parts:
+                self.add(ids, vectors)
+        finally:
+            self._filling = False
         self._train_if_outgrown()
 
     def remove(self, ids: Ids) -> int:
@@ -208,7 +219,7 @@ class FaissStore:
     # Training
 
     def _train_if_outgrown(self) -> None:
-        if self._trainer is None and self._outgrown():
+        if self._trainer is None and not self._filling and self._outgrown():
             # No daemon: the interpreter would end, and crash, in the middle of a FAISS call. It
             # waits for this thread instead, which notices (`_check`).
             self._trainer = threading.Thread(target=self._train, name=f"train-{self.name}")

@@ -123,6 +123,11 @@ class MilvusStore:
             if self._local and self._unflushed >= LOCAL_ROWS:
                 self._flush(collection)
 
+    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
+        """Add part by part, as `add` does."""
+        for ids, vectors in parts:
+            self.add(ids, vectors)
+
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""
         check_ids(ids)

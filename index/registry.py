@@ -45,6 +45,11 @@ def kind_of(store: str) -> str:
     return store.partition(":")[0]
 
 
+def is_placed(store: str) -> bool:
+    """Whether its vectors lie outside of this process's memory, so that they outlive it."""
+    return STORES[kind_of(store)].placed
+
+
 def check_store(store: str) -> None:
     """Raise ValueError unless this is a registered kind, with a source where it takes one."""
     kind, colon, source = store.partition(":")

@@ -151,15 +151,13 @@ def _mend_saved_vectors(
     if not saved:
         return
     with catalogue.read() as reader:
-        generation = reader.generation()
+        moment = reader.moment()
         contents = store_contents(reader, weights_of_names(saved))
         try:
             stores = [
-                cache.open(
-                    content.name, content.batches, generation=generation, exact=content.exact
-                )
+                cache.open(content, moment=moment)
                 for content in counted(contents, len(contents), "Making vectors anew", progress)
             ]
-            cache.save(stores, generation=generation)
+            cache.save(stores, moment=moment)
         finally:
             cache.close()

@@ -1,13 +1,13 @@
 """One model's rows and the vectors made of them: what a change of model swaps as a whole.
 
-The vectors are those of one generation of the catalogue; `follow` brings them to the latest by the
+The vectors are those of one moment of the catalogue; `follow` brings them to the latest by the
 log of changes, whoever made these, this process or another that shares the catalogue.
 """
 
 from functools import partial
 
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader
+from index.catalogue_reader import CatalogueReader, Moment
 from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex
 from index.types import ModalityWeights
@@ -30,7 +30,7 @@ class Space:
         self.dim = dim
         self.weights = weights
         self._cache = cache
-        self._generation: int | None = None
+        self._moment: Moment | None = None
 
     @property
     def model_id(self) -> str:
@@ -44,17 +44,17 @@ class Space:
         return stores
 
     def load(self) -> None:
-        """Take the vectors as saved, or rebuilt where that does not fit the catalogue."""
+        """Take the vectors as saved and changed since, rebuilt where that is not known."""
         with self.catalogue.read() as reader:
-            make_store = partial(self._cache.open, generation=reader.generation())
+            moment = reader.moment()
+            make_store = partial(self._cache.open, moment=moment)
             self.labels, self.segments = read_indexes(reader, make_store, self.weights)
-            self._generation = reader.generation()
-        self._cache.clear()
+            self._moment = moment
 
     def is_behind(self) -> bool:
         """Whether the catalogue was written to since. Raises StorageError."""
         with self.catalogue.read() as reader:
-            return reader.generation() != self._generation
+            return reader.moment() != self._moment
 
     def follow(self) -> None:
         """Take over what was committed since, or rebuild where that is not known; by one thread.
@@ -64,33 +64,33 @@ class Space:
         """
         with self.catalogue.read() as reader:
             changes = None
-            if self._generation is not None:
-                changes = reader.changes_after(self._generation)
+            if self._moment is not None:
+                changes = reader.changes_after(self._moment)
             if changes is None:
                 self.rebuild(reader)
                 return
-            latest = reader.generation()
+            latest = reader.moment()
             labels = reader.labels() if changes.classes else []
             vectors = reader.vectors_of_labels(changes.classes)
             segments = reader.vectors_of_segments(changes.segments)
             windows = reader.windows_of_segments(changes.segments)
-        self._generation = None  # If a store refuses, nobody knows what it holds.
+        self._moment = None  # If a store refuses, nobody knows what it holds.
         if changes.classes:
             self.labels.publish(labels, changes.classes, vectors)
         if changes.segments:
             self.segments.publish(changes.segments, segments, windows)
-        self._generation = latest
+        self._moment = latest
 
     def rebuild(self, reader: CatalogueReader) -> None:
         """Make the vectors anew from what a transaction sees. Raises ModelMismatch."""
         reader.check_model()
         self.labels, self.segments = read_indexes(reader, self._cache.build, self.weights)
-        self._generation = reader.generation()
+        self._moment = reader.moment()
 
     def save(self) -> None:
         """Save the vectors for `load`, unless it is not known what they hold."""
-        if self._generation is not None:
-            self._cache.save(self.stores().values(), generation=self._generation)
+        if self._moment is not None:
+            self._cache.save(self.stores().values(), moment=self._moment)
 
     def close(self) -> None:
         """Close the vector stores; the catalogue is its opener's to close."""

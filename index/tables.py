@@ -11,6 +11,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     Text,
@@ -113,7 +114,8 @@ class VocabularyRow(Base):
 class ChangeRow(Base):
     """A row that a write added, changed or deleted, and whose vectors others must take over.
 
-    The log holds all of them that are later than the generation of the fact `changes_after`.
+    The log holds all of them that are later than the generation of the fact `changes_after`. Each
+    write from that one on also has a row of the kind `write`, whose `row_id` is a random number.
     """
 
     __tablename__ = "changes"
@@ -188,7 +190,11 @@ class SegmentRow(Base):
     """A window of a clip by one model; its id is the vector stores' id."""
 
     __tablename__ = "segments"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012
+    __table_args__ = (
+        # All windows are read at each start; the rows themselves are a hundred times as long.
+        Index("ix_segments_windows", "model_id", "clip_row", "start_seconds", "end_seconds"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     clip_row: Mapped[int] = mapped_column(

@@ -1,25 +1,53 @@
-"""The directory of saved vectors: read where they match the catalogue, else made anew from it."""
+"""The directory of saved vectors: read and brought up to date, else made anew from the catalogue.
+
+They are as old as the last clean close. What the catalogue's log tells since is put in; where that
+does not lead from the moment of a file to now, the file is not used.
+"""
 
 import logging
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from index.catalogue_reader import Moment
 from index.durable import make_directory, storage_errors
 from index.errors import StorageError
-from index.registry import create_store
+from index.registry import create_store, is_placed
 from index.vector_store import Ids, Vectors, VectorStore
 
 VALUE_TOLERANCE = 1e-6
 """How far a number of a saved vector may be off: the weights in a store's name are rounded."""
 
+TOKEN_BITS = 64
+
 logger = logging.getLogger(__name__)
 
 Batches = Callable[[], Iterable[tuple[Ids, Vectors]]]
 """Yields the ids (N,) int64 and vectors (N, D) float32 that a store must hold, part by part."""
+
+
+class StoreChange(NamedTuple):
+    """The ids (N,) to be taken out of a store, and the ids (M,) and vectors (M, D) to be put in."""
+
+    gone: Ids
+    ids: Ids
+    vectors: Vectors
+
+
+class StoreContent(NamedTuple):
+    """What the store of a name must hold; an `exact` one never uses an approximate index.
+
+    `changes` yields what that is more or less than at a moment, None where nobody knows.
+    """
+
+    name: str
+    batches: Batches
+    changes: Callable[[Moment], Iterable[StoreChange] | None]
+    exact: bool
 
 
 class VectorCache:
@@ -32,64 +60,80 @@ class VectorCache:
         self._model_id = model_id
         self._made: weakref.WeakSet[VectorStore] = weakref.WeakSet()
 
-    def open(
-        self, name: str, batches: Batches, *, generation: int, exact: bool = False
-    ) -> VectorStore:
-        """Return the saved store if it is of this generation, else a new one from `batches`.
+    def open(self, content: StoreContent, *, moment: Moment) -> VectorStore:
+        """Return the saved store, brought to this moment, else a new one.
 
-        An `exact` one never uses an approximate index.
-
-        Raises ValueError for an unknown kind, ImportError where its package is missing.
+        Raises ValueError for an unknown kind, ImportError where its package is missing,
+        StorageError where its vectors lie out of reach.
         """
-        store = self._empty(name, exact)
+        store = self._empty(content)
+        path = self._path(content.name)
         try:
-            found = store.load(self._path(name))
+            found = _moment(store.load(path))
         except ValueError as error:
             reason = str(error)
         else:
-            if found == generation:
+            if is_placed(self._kind):
+                # From now on the file does not say what is there: that changes with each write.
+                self.forget(content.name)
+            changes = [] if found == moment else content.changes(found)
+            if changes is not None:
+                _apply(store, changes)
                 return store
-            reason = f"they are of generation {found}, the catalogue is of {generation}."
+            reason = _unknown(found, moment)
         # A new library has neither a file nor vectors, which is nothing to report.
-        if self._path(name).exists() or any(True for _ in batches()):
-            logger.info("Rebuilding the %r vectors from the catalogue: %s", name, reason)
-        return self.build(name, batches, exact=exact)
+        if path.exists() or any(True for _ in content.batches()):
+            logger.info("Rebuilding the %r vectors from the catalogue: %s", content.name, reason)
+        return self.build(content)
 
-    def build(self, name: str, batches: Batches, *, exact: bool = False) -> VectorStore:
-        """Return a new store that holds what `batches` yields."""
-        store = self._empty(name, exact)
-        for ids, vectors in batches():
-            store.add(ids, vectors)
+    def build(self, content: StoreContent) -> VectorStore:
+        """Return a new store that holds the content."""
+        store = self._empty(content)
+        store.fill(content.batches())
         return store
 
-    def save(self, stores: Iterable[VectorStore], *, generation: int) -> None:
-        """Save stores. One that cannot be saved is logged; the next `open` will rebuild it."""
+    def save(self, stores: Iterable[VectorStore], *, moment: Moment) -> None:
+        """Save these stores, and forget all others.
+
+        One that cannot be saved is logged; the next `open` will bring the former file up to date.
+        """
+        names = set()
         for store in stores:
+            names.add(store.name)
             try:
                 make_directory(self._directory)
-                store.save(self._path(store.name), generation=generation)
+                store.save(self._path(store.name), generation=_number(moment))
             except (OSError, StorageError) as error:
                 logger.warning(
-                    "The %r vectors were not saved and will be rebuilt: %s", store.name, error
+                    "The %r vectors were not saved; the next start takes longer: %s",
+                    store.name,
+                    error,
                 )
+        for name in set(self.saved()) - names:
+            # Of other weights, perhaps; as large as those that are in use.
+            with suppress(StorageError):
+                self.forget(name)
 
     def saved(self) -> list[str]:
         """Return the names of the stores that are saved."""
         return sorted(path.stem for path in self._directory.glob("*.vectors"))
 
-    def problem(
-        self, name: str, batches: Batches, *, generation: int, exact: bool = False
-    ) -> str | None:
-        """Say how a saved store differs from what `batches` yields, None where it does not.
+    def problem(self, content: StoreContent, *, moment: Moment) -> str | None:
+        """Say how a saved store, brought to this moment, differs from the content; None if not.
 
         Raises StorageError where its vectors lie out of reach.
         """
-        store = self._empty(name, exact)
+        store = self._empty(content)
         try:
-            found = store.load(self._path(name))
-            if found != generation:
-                return f"they are of generation {found}, the catalogue is of {generation}"
-            return _difference(store, batches)
+            found = _moment(store.load(self._path(content.name)))
+            if found != moment:
+                changes = content.changes(found)
+                if changes is None:
+                    return _unknown(found, moment)
+                if is_placed(self._kind):
+                    return None  # Only who opens the library may write there.
+                _apply(store, changes)
+            return _difference(store, content.batches)
         except ValueError as error:
             return str(error)
         finally:
@@ -100,27 +144,19 @@ class VectorCache:
         with storage_errors(f"delete the saved {name!r} vectors"):
             self._path(name).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Forget what is saved.
-
-        Done once the library is open: a catalogue restored from a backup may come to the same
-        generation by another way, and must not meet vectors of the first.
-        """
-        clear_saved_vectors(self._directory)
-
     def close(self) -> None:
         """Close every store that was made, also those that were replaced meanwhile."""
         for store in list(self._made):
             store.close()
 
-    def _empty(self, name: str, exact: bool) -> VectorStore:
+    def _empty(self, content: StoreContent) -> VectorStore:
         store = create_store(
             self._kind,
             dim=self._dim,
             model_id=self._model_id,
-            name=name,
+            name=content.name,
             directory=self._directory,
-            exact=exact,
+            exact=content.exact,
         )
         self._made.add(store)
         return store
@@ -134,6 +170,31 @@ def clear_saved_vectors(directory: Path) -> None:
     for path in directory.glob("*.vectors"):
         with suppress(OSError):
             path.unlink()
+
+
+def _apply(store: VectorStore, changes: Iterable[StoreChange]) -> None:
+    for change in changes:
+        if change.gone.size:
+            store.remove(change.gone)
+        if change.ids.size:
+            store.add(change.ids, change.vectors)
+
+
+def _number(moment: Moment) -> int:
+    """Return the one number by which a store's file names a moment."""
+    return moment.generation << TOKEN_BITS | (moment.token or 0)
+
+
+def _moment(number: int) -> Moment:
+    generation, token = divmod(number, 1 << TOKEN_BITS)
+    return Moment(generation, token or None)
+
+
+def _unknown(found: Moment, moment: Moment) -> str:
+    return (
+        f"they are of generation {found.generation}, from which the log does not lead to the "
+        f"catalogue's generation {moment.generation}."
+    )
 
 
 def _difference(store: VectorStore, batches: Batches) -> str | None:

@@ -1,48 +1,29 @@
 """The library's four sets of vectors, taken from the catalogue."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from index.catalogue_reader import CatalogueReader
+from index.catalogue_reader import BATCH_ROWS, CatalogueReader, Moment
 from index.label_index import LabelIndex
-from index.segment_index import MODALITIES, SegmentIndex, segment_batches
+from index.segment_index import MODALITIES, SegmentIndex, segment_batches, segment_matrix
 from index.segment_windows import SegmentWindows
-from index.types import ModalityWeights, SearchModality
-from index.vector_cache import Batches
+from index.types import ModalityWeights, SearchModality, Vector
+from index.vector_cache import StoreChange, StoreContent
 from index.vector_store import Ids, Vectors, VectorStore
 
 BOTH_PREFIX = "both-"
 
 
-class StoreContent(NamedTuple):
-    """What the store of a name must hold; an `exact` one never uses an approximate index."""
-
-    name: str
-    batches: Batches
-    exact: bool
-
-
-class MakeStore(Protocol):
-    """Returns the store of a name; the batches say what it must hold."""
-
-    def __call__(self, name: str, batches: Batches, *, exact: bool = False) -> VectorStore:
-        """Make one; an `exact` one never uses an approximate index."""
-        ...
-
-
 def read_indexes(
-    reader: CatalogueReader, make_store: MakeStore, weights: ModalityWeights
+    reader: CatalogueReader,
+    make_store: Callable[[StoreContent], VectorStore],
+    weights: ModalityWeights,
 ) -> tuple[LabelIndex, SegmentIndex]:
     """Return the enabled labels' and the segments' index as of the reader's moment."""
-
-    def made(content: StoreContent) -> VectorStore:
-        return make_store(content.name, content.batches, exact=content.exact)
-
-    labels = LabelIndex(made(_label_content(reader)), reader.labels())
-    stores = {name: made(_segment_content(reader, name, weights)) for name in MODALITIES}
+    labels = LabelIndex(make_store(_label_content(reader)), reader.labels())
+    stores = {name: make_store(_segment_content(reader, name, weights)) for name in MODALITIES}
     return labels, SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
 
 
@@ -53,26 +34,66 @@ def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[St
 
 
 def _label_content(reader: CatalogueReader) -> StoreContent:
+    def changes(since: Moment) -> Iterator[StoreChange] | None:
+        known = reader.changes_after(since)
+        return None if known is None else _label_changes(reader, known.classes)
+
     # A class that a search missed would have no score.
-    return StoreContent("labels", lambda: _label_batches(reader), exact=True)
+    return StoreContent("labels", lambda: _label_batches(reader), changes, exact=True)
 
 
 def _segment_content(
     reader: CatalogueReader, modality: SearchModality, weights: ModalityWeights
 ) -> StoreContent:
+    def changes(since: Moment) -> Iterator[StoreChange] | None:
+        known = reader.changes_after(since)
+        if known is None:
+            return None
+        return _segment_changes(reader, known.segments, modality, weights)
+
     return StoreContent(
         _store_name(modality, weights),
         lambda: segment_batches(reader.segment_vectors(), modality, weights),
+        changes,
         exact=False,
     )
 
 
 def _label_batches(reader: CatalogueReader) -> Iterable[tuple[Ids, Vectors]]:
     for part in reader.label_vectors():
-        yield (
-            np.array([row_id for row_id, _ in part], np.int64),
-            np.stack([vector for _, vector in part]),
-        )
+        yield _matrix(dict(part))
+
+
+def _label_changes(reader: CatalogueReader, row_ids: Sequence[int]) -> Iterator[StoreChange]:
+    for part in _parts(row_ids):
+        ids, vectors = _matrix(reader.vectors_of_labels(part))
+        yield StoreChange(_without(part, ids), ids, vectors)
+
+
+def _segment_changes(
+    reader: CatalogueReader,
+    row_ids: Sequence[int],
+    modality: SearchModality,
+    weights: ModalityWeights,
+) -> Iterator[StoreChange]:
+    for part in _parts(row_ids):
+        ids, vectors = segment_matrix(reader.vectors_of_segments(part), modality, weights)
+        yield StoreChange(_without(part, ids), ids, vectors)
+
+
+def _matrix(vectors: Mapping[int, Vector]) -> tuple[Ids, Vectors]:
+    ids = np.array(list(vectors), np.int64)
+    return ids, np.stack(list(vectors.values())) if vectors else np.empty((0, 0), np.float32)
+
+
+def _without(row_ids: Sequence[int], ids: Ids) -> Ids:
+    """Return those of the row ids that are not among `ids`."""
+    return np.setdiff1d(np.array(row_ids, np.int64), ids)
+
+
+def _parts(row_ids: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(row_ids), BATCH_ROWS):
+        yield list(row_ids[start : start + BATCH_ROWS])
 
 
 def weights_of_names(names: Iterable[str]) -> ModalityWeights:

@@ -1,5 +1,6 @@
 """The contract between the library and whatever holds its vectors."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,10 @@ class VectorStore(Protocol):
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
         ...
 
+    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
+        """Add part by part, as `add` does, and only then begin to make an approximate index."""
+        ...
+
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present. Raises ValueError for a wrong dtype."""
         ...
@@ -77,8 +82,9 @@ class VectorStore(Protocol):
         ...
 
     def save(self, path: Path, *, generation: int) -> None:
-        """Write the state to a file with a checksum, the model id and the catalogue's generation.
+        """Write the state to a file with a checksum, the model id and its generation.
 
+        That is a non-negative integer, however large, by which the caller tells states apart.
         Raises OSError where the disk refuses; the old file is then still there.
         """
         ...

@@ -254,12 +254,7 @@ class Inspection:
             contents = store_contents(auditor, weights_of_names(saved))
             wanted = [content for content in contents if content.name in saved]
             for content in counted(wanted, len(wanted), "Checking saved vectors", self._progress):
-                problem = cache.problem(
-                    content.name,
-                    content.batches,
-                    generation=auditor.generation(),
-                    exact=content.exact,
-                )
+                problem = cache.problem(content, moment=auditor.moment())
                 if problem is not None:
                     yield Finding(
                         "saved_vectors",

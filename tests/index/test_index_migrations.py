@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import URL, Engine, create_engine, inspect, make_url, text
 
 from index.catalogue import Catalogue
+from index.catalogue_reader import Changes, Moment
 from index.database import _engine, _known_revisions, _migrations, open_database, sqlite_url
 from index.tables import Base
 from index.types import SearchFilter
@@ -150,6 +151,12 @@ def test_what_was_changed_before_there_was_a_log_is_in_none(engine: Engine, url:
     catalogue = Catalogue.open(url, model_id=MODEL)
     with catalogue.read() as reader:
         assert reader.fact("changes_after") == "7"
+        moment = reader.moment()
+        assert moment.generation == 7
+        assert reader.changes_after(moment) == Changes([], [])
+        assert moment.token is not None
+        for other in (Moment(7, moment.token + 1), Moment(6, moment.token), Moment(7, None)):
+            assert reader.changes_after(other) is None
     catalogue.close()
 
 

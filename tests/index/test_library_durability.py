@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from sqlalchemy import event
 
+import index.catalogue_writer
 from index.errors import LibraryLocked, ModelMismatch, StorageError
 from index.exact_store import ExactStore
 from index.library import Library
@@ -51,6 +52,13 @@ def answers(library: Library) -> dict[str, str]:
         for modality in ("both", "audio", "video")
         if (hits := library.search(unit(7), modality=modality))
     } | {"labels": str(library.label_similarities(unit(7)[None]))}
+
+
+def abandon(library: Library) -> None:
+    """Let a library go as a crash does: unlocked, and nothing saved."""
+    library._out_of_step = True
+    library._resources.close()
+    library._closed = True
 
 
 def rebuilt(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -106,31 +114,93 @@ def test_a_damaged_cache_file_is_rebuilt_from_the_catalogue_and_said(
             open_library(directory).close()
 
 
-def test_an_older_cache_is_not_taken_for_the_current_one(
+def test_an_older_cache_is_brought_up_to_date_without_rebuilding(
     directory: Path, upload: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(directory, upload)
     old = {name: (directory / "vectors" / name).read_bytes() for name in CACHES}
     with open_library(directory) as library:
+        library.remove_clip(library.list_clips().items[0].clip_id)
         library.add_clip(new_clip(unit(7), unit(7)), upload)
+        library.add_clip(new_clip(unit(8)), upload)
         library.add_class(new_class("new"))
-        after = answers(library)
+        library.update_class(library.list_classes().items[0].class_id, enabled=False)
+        library.remove_class(library.list_classes().items[1].class_id)
+        after, vectors = answers(library), library.status().vectors
     for name, content in old.items():
         (directory / "vectors" / name).write_bytes(content)
     caplog.set_level(logging.INFO)
     with open_library(directory) as library:
         assert answers(library) == after
-    assert all("generation" in line for line in rebuilt(caplog))
+        assert library.status().vectors == vectors
+    assert rebuilt(caplog) == []
+
+
+def test_after_a_crash_the_saved_vectors_are_brought_up_to_date(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(directory, upload)
+    crashed = open_library(directory)
+    crashed.add_clip(new_clip(unit(7), unit(7)), upload)
+    after = answers(crashed)
+    abandon(crashed)
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert answers(library) == after
+    assert rebuilt(caplog) == []
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3])
+def test_a_restored_catalogue_is_not_given_vectors_of_the_way_it_did_not_go(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture, writes: int
+) -> None:
+    fill(directory, upload)
+    catalogue = directory / "catalogue.sqlite"
+    backup = catalogue.read_bytes()
+    with open_library(directory) as library:
+        library.add_clip(new_clip(unit(7), unit(7)), upload)
+        library.add_class(new_class("lost"))
+    vectors = {name: (directory / "vectors" / name).read_bytes() for name in CACHES}
+    catalogue.write_bytes(backup)
+    with open_library(directory) as library:
+        for number in range(writes):
+            library.add_clip(new_clip(unit(number + 20), unit(7)), upload)
+        after = answers(library)
+    for name, content in vectors.items():
+        (directory / "vectors" / name).write_bytes(content)
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert answers(library) == after
+    assert len(rebuilt(caplog)) == len(CACHES)
+    assert all("the log does not lead" in line for line in rebuilt(caplog))
+
+
+def test_a_log_that_was_cut_since_the_vectors_were_saved_rebuilds_them(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(directory, upload)
+    monkeypatch.setattr(index.catalogue_writer, "LOGGED_GENERATIONS", 2)
+    crashed = open_library(directory)
+    for number in range(4):
+        crashed.add_clip(new_clip(unit(number + 20), unit(7)), upload)
+    after = answers(crashed)
+    abandon(crashed)
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert answers(library) == after
     assert len(rebuilt(caplog)) == len(CACHES)
 
 
-def test_a_cache_is_spent_by_opening_so_a_restored_catalogue_cannot_meet_it(
-    directory: Path, upload: Path
+def test_vectors_saved_right_after_the_log_was_emptied_are_used(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fill(directory, upload)
-    with open_library(directory):
-        assert list((directory / "vectors").iterdir()) == []
-    assert len(list((directory / "vectors").iterdir())) == len(CACHES)
+    before = fill(directory, upload)
+    with open_library(directory) as library, library._catalogue.write() as writer:
+        writer.everything_changed()
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert answers(library) == before
+    assert rebuilt(caplog) == []
 
 
 def test_other_weights_do_not_reuse_the_mixed_vectors(directory: Path, upload: Path) -> None:
@@ -138,6 +208,8 @@ def test_other_weights_do_not_reuse_the_mixed_vectors(directory: Path, upload: P
         library.add_clip(new_clip(axis(0), axis(1)), upload)
     with open_library(directory, weights=ModalityWeights(audio=1, video=0)) as library:
         assert library.search(axis(0))[0].score == pytest.approx(1)
+    names = {path.name for path in (directory / "vectors").iterdir()}
+    assert names == {"labels.vectors", "audio.vectors", "video.vectors", "both-1.vectors"}
 
 
 def test_the_catalogue_alone_carries_everything_to_another_store(

@@ -1,5 +1,6 @@
 """The FAISS store in its trained form, for the tests that every store must pass."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from index.faiss_store import FaissStore
@@ -21,6 +22,10 @@ class TrainedStore(FaissStore):
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         super().add(ids, vectors)
+        self.wait_for_training()
+
+    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
+        super().fill(parts)
         self.wait_for_training()
 
     def remove(self, ids: Ids) -> int:

@@ -168,6 +168,22 @@ def test_bad_searches_are_refused(store: VectorStore) -> None:
         store.search(random_vectors(1), 1, allowed=ids(1).astype(np.int32))
 
 
+def test_filling_adds_every_part(store: VectorStore) -> None:
+    store.add(ids(1), random_vectors(1, seed=9))
+    parts = [(ids(4, 2), random_vectors(2)), (ids(9, 1, 3), random_vectors(3, seed=1))]
+    store.fill(iter(parts))
+    assert store.count() == 5
+    for part_ids, part in parts:
+        assert np.array_equal(store.get(part_ids), part)
+
+
+def test_a_generation_may_be_any_large_number(
+    make: Make, store: VectorStore, tmp_path: Path
+) -> None:
+    store.save(tmp_path / "a", generation=2**120 + 1)
+    assert make().load(tmp_path / "a") == 2**120 + 1
+
+
 def test_what_is_saved_is_loaded_with_its_generation(
     make: Make, store: VectorStore, tmp_path: Path
 ) -> None:
