@@ -8,19 +8,21 @@ from index.catalogue_reader import Window, WindowRows
 from index.sorted_ids import contains
 from index.vector_store import Ids
 
+GROWTH = 8
+"""Room is made for one in so many more, so that most additions copy nothing."""
+
 
 class SegmentWindows:
     """The windows of segments by their row ids, 32 bytes each.
 
     A row's window never changes, and its id is never given again, so a window that is found is
-    right whenever it was found; only whether there is one changes. Each write makes new columns,
-    so that readers need no lock.
+    right whenever it was found; only whether there is one changes. What a reader holds is never
+    written to, so that none needs a lock.
     """
 
     def __init__(self, rows: WindowRows) -> None:
-        order = np.argsort(rows.ids)
-        # Ascending by id, and never changed in place.
-        self._rows = WindowRows._make(column[order] for column in rows)
+        # Ascending by id, and the beginning of the room.
+        self._rows = self._room = _ascending(rows)
 
     def replace(self, changed: Ids, new: WindowRows) -> None:
         """Take the `changed` rows out, save for those that are `new`: these are put in."""
@@ -28,15 +30,27 @@ class SegmentWindows:
         gone = changed[contains(rows.ids, changed)]
         if gone.size:
             places = np.searchsorted(rows.ids, gone)
-            rows = WindowRows._make(np.delete(column, places) for column in rows)
+            rows = self._room = WindowRows._make(np.delete(column, places) for column in rows)
         if new.ids.size:
-            order = np.argsort(new.ids)
-            places = np.searchsorted(rows.ids, new.ids[order])
-            rows = WindowRows._make(
-                np.insert(column, places, added[order])
-                for column, added in zip(rows, new, strict=True)
-            )
+            rows = self._with(rows, _ascending(new))
         self._rows = rows
+
+    def _with(self, rows: WindowRows, new: WindowRows) -> WindowRows:
+        count, total = len(rows.ids), len(rows.ids) + len(new.ids)
+        places = np.searchsorted(rows.ids, new.ids)
+        if places[0] < count:
+            self._room = WindowRows._make(
+                np.insert(column, places, added) for column, added in zip(rows, new, strict=True)
+            )
+            return self._room
+        if total > len(self._room.ids):
+            self._room = WindowRows._make(
+                np.concatenate([column, np.empty(len(new.ids) + total // GROWTH, column.dtype)])
+                for column in rows
+            )
+        for column, added in zip(self._room, new, strict=True):
+            column[count:total] = added
+        return WindowRows._make(column[:total] for column in self._room)
 
     def find(self, row_ids: Ids) -> list[Window | None]:
         """Return the window of each of row_ids (N,), None for one that there is not."""
@@ -59,3 +73,8 @@ class SegmentWindows:
 
     def __len__(self) -> int:
         return len(self._rows.ids)
+
+
+def _ascending(rows: WindowRows) -> WindowRows:
+    order = np.argsort(rows.ids)
+    return WindowRows._make(column[order] for column in rows)

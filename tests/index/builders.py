@@ -76,6 +76,12 @@ def media_path(library: Library, clip_id: str) -> Path:
     )
 
 
+def abandon(library: Library) -> None:
+    """Let a library go as a crash does: unlocked, and nothing saved."""
+    library._closed = True
+    library._resources.close()
+
+
 def stored_files(directory: Path) -> set[str]:
     """Return the relative paths of the library's media and thumbnail files."""
     return {

@@ -22,6 +22,7 @@ from index.types import ModalityWeights
 from tests.index.builders import (
     DIM,
     MODEL,
+    abandon,
     axis,
     media_file,
     media_path,
@@ -52,13 +53,6 @@ def answers(library: Library) -> dict[str, str]:
         for modality in ("both", "audio", "video")
         if (hits := library.search(unit(7), modality=modality))
     } | {"labels": str(library.label_similarities(unit(7)[None]))}
-
-
-def abandon(library: Library) -> None:
-    """Let a library go as a crash does: unlocked, and nothing saved."""
-    library._out_of_step = True
-    library._resources.close()
-    library._closed = True
 
 
 def rebuilt(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -10,7 +10,7 @@ from index.errors import StorageError
 from index.exact_store import ExactStore
 from index.library import Library
 from index.types import SearchFilter
-from tests.index.builders import axis, new_class, new_clip, open_library
+from tests.index.builders import abandon, axis, new_class, new_clip, open_library
 from tests.index.stores import needs_packages_of
 
 
@@ -52,6 +52,23 @@ def test_damage_to_what_was_saved_of_milvus_rebuilds_it(
     with open_library(directory, vector_store="milvus") as library:
         assert "Rebuilding the 'audio' vectors" in caplog.text
         assert names(library, modality="audio") == ["0.mp4"]
+
+
+@needs_packages_of("milvus")
+def test_milvus_is_filled_anew_after_a_crash_as_nobody_knows_what_it_holds(
+    directory: Path, upload: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with open_library(directory, vector_store="milvus") as library:
+        library.add_clip(new_clip(axis(0), filename="0.mp4"), upload)
+    crashed = open_library(directory, vector_store="milvus")
+    assert list((directory / "vectors").glob("*.vectors")) == []
+    crashed.add_clip(new_clip(axis(1), filename="1.mp4"), upload)
+    abandon(crashed)
+    caplog.clear()
+    with open_library(directory, vector_store="milvus") as library:
+        assert "Rebuilding the 'audio' vectors" in caplog.text
+        assert names(library) == ["0.mp4", "1.mp4"]
 
 
 @pytest.fixture

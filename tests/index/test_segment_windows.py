@@ -44,6 +44,22 @@ def test_windows_are_those_of_a_dictionary_after_any_changes() -> None:
     assert len(windows) == len(held)
 
 
+def test_windows_added_after_all_others_are_found_and_earlier_readers_see_no_change() -> None:
+    every = {row: Window(row // 3, row / 7, row / 7 + 2) for row in range(500)}
+    windows = SegmentWindows(rows_of(every, []))
+    seen = []
+    for row in range(0, 500, 2):
+        windows.replace(np.array([row + 1, row]), rows_of(every, [row + 1, row]))
+        seen.append((windows._rows, row + 2))
+        if row % 50 == 48:
+            windows.replace(np.array([row - 20]), rows_of(every, []))
+            windows.replace(np.array([row - 20]), rows_of(every, [row - 20]))
+    assert windows.find(np.arange(500)) == list(every.values())
+    for rows, count in seen:
+        assert rows.ids.tolist() == list(range(count))
+        assert rows.clip_rows.tolist() == [row // 3 for row in range(count)]
+
+
 def test_no_windows_have_no_rows() -> None:
     windows = SegmentWindows(rows_of({}, []))
     assert windows.find(np.array([1, 2])) == [None, None]
