@@ -170,8 +170,8 @@ class Classification(Answer):
 # Retrieve
 
 
-class RetrieveFilter(RequestPart):
-    """Which clips may be found; an absent part restricts nothing."""
+class ClipConditions(RequestPart):
+    """What clips of a listing or a search must meet; an absent part restricts nothing."""
 
     tags: Tags = Field(default_factory=list, description="All of these are on the clip.")
     class_name: str | None = Field(
@@ -186,6 +186,11 @@ class RetrieveFilter(RequestPart):
     created_before: Moment | None = Field(
         None, description="Stored earlier than this; without an offset it is taken as UTC."
     )
+
+
+class RetrieveFilter(ClipConditions):
+    """Which clips may be found."""
+
     clip_ids: list[ClipId] | None = Field(
         None, max_length=CLIP_IDS_LIMIT, description="The clip is one of these."
     )
@@ -395,22 +400,8 @@ class ClipPatch(RequestPart):
     filename: Words | None = None
 
 
-class ClipQuery(PageQuery):
-    """Query string of `GET /clips`."""
-
-    tags: Tags = Field(default_factory=list, description="All of these are on the clip; repeat.")
-    class_name: str | None = Field(
-        None, alias="class", description="The class nearest to the clip is this one."
-    )
-    modality: ClipModality | None = Field(
-        None, description="The clip has usable sound (`audio`) or pictures (`video`)."
-    )
-    created_after: Moment | None = Field(
-        None, description="Stored later than this; without an offset it is taken as UTC."
-    )
-    created_before: Moment | None = Field(
-        None, description="Stored earlier than this; without an offset it is taken as UTC."
-    )
+class ClipQuery(ClipConditions, PageQuery):
+    """Query string of `GET /clips`; `tags` is repeated."""
 
 
 class Clip(Answer):
