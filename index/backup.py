@@ -103,7 +103,7 @@ def write_archive(
     refuse, and where files of clips are missing or damaged, unless these may be left out.
     """
     if archive.exists() and not overwrite:
-        raise StorageError(f"{archive} exists; choose another name or allow it to be overwritten.")
+        raise StorageError(f"{archive} exists; choose another name, or overwrite it (--force).")
     with MediaHold(directory) as hold, storage_errors(f"write {archive}"):
         export = _Export(catalogue, media, hold, allow_missing=allow_missing, progress=progress)
         replace_file(archive, export.chunks())

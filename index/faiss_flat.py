@@ -6,35 +6,24 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index.faiss_index import FaissIndex
 from index.vector_file import Section, VectorFileReader
 from index.vector_store import Ids, Vectors
 
 
-class FlatIndex:
-    """`IndexIDMap2(IndexFlatIP)`; knows neither locks nor threads."""
+class FlatIndex(FaissIndex):
+    """`IndexIDMap2(IndexFlatIP)`."""
 
     kind = "exact"
     recall = 1.0
     training = None
 
     def __init__(self, dim: int) -> None:
-        self._dim = dim
-        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
-
-    def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors (N, dim) under ids (N,) that are not held."""
-        self._index.add_with_ids(vectors, ids)
+        super().__init__(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)), dim)
 
     def remove(self, ids: Ids) -> None:
         """Delete ids (N,) that are held."""
         self._index.remove_ids(faiss.IDSelectorBatch(ids))
-
-    def vectors(self, ids: Ids) -> Vectors:
-        """Return the vectors (N, dim) of ids (N,) that are held."""
-        if not ids.size:
-            return np.empty((0, self._dim), np.float32)
-        vectors: Vectors = self._index.reconstruct_batch(ids)
-        return vectors
 
     def search(
         self, queries: Vectors, k: int, reach: int, *, selector: faiss.IDSelector | None

@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from index.faiss_index import FaissIndex
 from index.sorted_ids import NO_IDS
 from index.vector_file import Section, VectorFileReader
 from index.vector_store import Ids, Vectors
@@ -78,8 +79,8 @@ class Training:
         return cls(values["count"], values["lists"], dict(values["probes"]), values["recall"])
 
 
-class IvfIndex:
-    """`IndexIVFFlat` with a hash table from id to place; knows neither locks nor threads.
+class IvfIndex(FaissIndex):
+    """`IndexIVFFlat` with a hash table from id to place.
 
     Its lists hold whole vectors, so scores are exact: what it may miss is a neighbour in a list
     that was not probed.
@@ -89,13 +90,10 @@ class IvfIndex:
 
     def __init__(self, centroids: Vectors) -> None:
         """Make an empty index around centroids (C, dim) of unit length."""
-        lists, self._dim = centroids.shape
-        quantizer = faiss.IndexFlatIP(self._dim)
+        lists, dim = centroids.shape
+        quantizer = faiss.IndexFlatIP(dim)
         quantizer.add(centroids)
-        # Any: the stubs that FAISS brings lack much of what a trained index has.
-        self._index: Any = faiss.IndexIVFFlat(
-            quantizer, self._dim, lists, faiss.METRIC_INNER_PRODUCT
-        )
+        super().__init__(faiss.IndexIVFFlat(quantizer, dim, lists, faiss.METRIC_INNER_PRODUCT), dim)
         self._centroids = centroids
         self.training = Training(0, lists, {}, 1.0)
 
@@ -123,20 +121,9 @@ class IvfIndex:
         """Recall at 10, as measured after the training."""
         return self.training.recall
 
-    def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors (N, dim) under ids (N,) that are not held."""
-        self._index.add_with_ids(vectors, ids)
-
     def remove(self, ids: Ids) -> None:
         """Delete ids (N,) that are held."""
         self._index.remove_ids(faiss.IDSelectorArray(ids))
-
-    def vectors(self, ids: Ids) -> Vectors:
-        """Return the vectors (N, dim) of ids (N,) that are held."""
-        if not ids.size:
-            return np.empty((0, self._dim), np.float32)
-        vectors: Vectors = self._index.reconstruct_batch(ids)
-        return vectors
 
     def search(
         self, queries: Vectors, k: int, reach: int, *, selector: faiss.IDSelector | None
