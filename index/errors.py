@@ -3,6 +3,8 @@
 IndexError_ is not used as a name because Python owns `IndexError`.
 
 LibraryError
+├── ApiKeyExists       a key that is in use has this name
+├── ApiKeyNotFound     no key that is in use has this id or name
 ├── ClassExists        the name is taken
 ├── ClassNotFound      no class has this id
 ├── InvalidClassName   empty, too long or unprintable
@@ -23,6 +25,14 @@ Each message says what was wrong, the offending value, the limit where there is 
 
 class LibraryError(Exception):
     """Base of everything that `index` raises on purpose."""
+
+
+class ApiKeyExists(LibraryError):
+    """A key of the HTTP API that is in use has this name."""
+
+
+class ApiKeyNotFound(LibraryError):
+    """No key of the HTTP API that is in use has this id or name."""
 
 
 class ClassExists(LibraryError):

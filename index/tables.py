@@ -102,6 +102,22 @@ class MetaRow(Base):
     value: Mapped[str]
 
 
+class ApiKeyRow(Base):
+    """A key of the HTTP API. What it is compared with is a hash; the key itself is nowhere."""
+
+    __tablename__ = "api_keys"
+
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scope: Mapped[str]
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    rate: Mapped[str | None]
+    concurrency: Mapped[int | None]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
 class VocabularyRow(Base):
     """A vocabulary that was seeded once, whatever became of its classes."""
 

@@ -7,17 +7,41 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from model.embedding import ClipEmbedder
-from service.documentation import with_problems
+from service.admission import KEY_HEADER, Admission
+from service.documentation import with_access, with_problems
 from service.errors import install_error_handlers
-from service.request_context import RequestContext
+from service.request_context import REQUEST_ID_HEADER, RequestContext
 from service.resources import open_resources
-from service.routes import classes, classify, clips, embed, health, model, retrieve
+from service.routes import (
+    classes,
+    classify,
+    clips,
+    docs,
+    embed,
+    health,
+    model,
+    retrieve,
+    session,
+)
+from service.security_headers import SecurityHeaders
 from service.settings import Settings
 from service.version import package_version
 
 logger = logging.getLogger(__name__)
+
+EXPOSED_HEADERS = (
+    "Content-Range",
+    "ETag",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    REQUEST_ID_HEADER,
+)
+"""What a page of an allowed origin may read of an answer's head."""
 
 DESCRIPTION = """\
 Name what is in a video or audio clip, with classes that are added while the service runs; store
@@ -32,7 +56,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return with_problems(super().openapi())
+        return with_access(with_problems(super().openapi()))
 
 
 def create_app(settings: Settings, *, embedder: ClipEmbedder | None = None) -> FastAPI:
@@ -60,9 +84,23 @@ def create_app(settings: Settings, *, embedder: ClipEmbedder | None = None) -> F
         description=DESCRIPTION,
         version=package_version(),
         lifespan=lifespan,
+        # `service.routes.docs` has the page.
+        docs_url=None,
+        redoc_url=None,
     )
+    # The last one added is the outermost.
+    app.add_middleware(Admission, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=("Authorization", KEY_HEADER, "Content-Type", "Range", REQUEST_ID_HEADER),
+            expose_headers=EXPOSED_HEADERS,
+        )
     app.add_middleware(RequestContext)
+    app.add_middleware(SecurityHeaders)
     install_error_handlers(app)
-    for routes in (classify, retrieve, classes, clips, embed, model, health):
+    for routes in (classify, retrieve, classes, clips, embed, model, session, health, docs):
         app.include_router(routes.router)
     return app

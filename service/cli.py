@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service import library_commands
+from service import key_commands, library_commands
 from service.terminal import fail, settings_of
 from service.version import package_version
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(key_commands.app, name="keys")
 app.add_typer(library_commands.app, name="library")
 
 
@@ -76,11 +77,17 @@ def serve(
 
 def _serve(settings: "Settings", listener: socket.socket) -> None:
     from service.logs import configure_logging  # noqa: PLC0415
-    from service.server import ServerFailed, run_server  # noqa: PLC0415
+    from service.server import ServerFailed, exposure_warning, run_server  # noqa: PLC0415
+
+    def on_ready() -> None:
+        greet(*listener.getsockname()[:2])
+        # The log has it too, but above all that the start has written since.
+        if (warning := exposure_warning(settings)) is not None:
+            typer.secho(f"Warning: {warning}\n", fg=typer.colors.YELLOW)
 
     configure_logging(settings.log_format, settings.log_level)
     try:
-        run_server(settings, listener, on_ready=lambda: greet(*listener.getsockname()[:2]))
+        run_server(settings, listener, on_ready=on_ready)
     except ServerFailed as error:
         fail(str(error))
 

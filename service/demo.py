@@ -328,6 +328,18 @@ def change_and_remove(tour: Tour) -> None:
     tour.call("GET", clip_url, expects=404)
 
 
+def show_session(tour: Tour) -> None:
+    """Ask whether keys are needed, as a page does, and offer one that is none."""
+    tour.heading("Does it need API keys?")
+    session = tour.call("GET", "/session").json()
+    _insist(session, "api_keys_required", "scope")
+    tour.console.print("yes" if session["api_keys_required"] else "no")
+    made_up = {"api_key": "avgzsl_00000000_made-up"}
+    refused = tour.call("POST", "/session", expects=401, json=made_up).json()
+    tour.console.print(f"[yellow]{refused['code']}[/]: {escape(refused['detail'])}")
+    tour.call("DELETE", "/session", expects=204)
+
+
 def show_untried(tour: Tour) -> None:
     """Compare what was called with what the service documents."""
     tour.heading("Endpoints that this demo did not call")
@@ -354,6 +366,7 @@ STEPS = (
     fetch_media,
     show_errors,
     change_and_remove,
+    show_session,
     show_untried,
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from service.access import Access, target_of
 from service.multipart_form import FILE_FIELD
 from service.schemas import ProblemDetails
 
@@ -14,17 +15,27 @@ REF_TEMPLATE = "#/components/schemas/{model}"
 PROBLEM_DESCRIPTIONS: Mapping[int, str] = MappingProxyType(
     {
         400: "The body cannot be parsed.",
+        401: "The API key is missing, unknown or revoked.",
+        403: "The API key's scope is too small, or a page of another site sent this.",
         404: "There is nothing under this id.",
         409: "It is in conflict with what is stored.",
         413: "The body, or the clip in it, is larger than a limit.",
         415: "The body is of another kind than what is read here.",
         416: "The range lies behind the end of the file.",
         422: "A value, or the clip, cannot be used.",
-        429: "Too many requests are waiting; `Retry-After` says when to come again.",
+        429: "Too many requests, of this caller or of all; `Retry-After` says when to come again.",
         503: "The model does not answer.",
         507: "The disk or the database refused the write.",
     }
 )
+
+
+SECURITY_SCHEMES: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `avgzsl keys create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "avgzsl_session"},
+}
+"""Needed where the service was started with AVGZSL_REQUIRE_API_KEYS."""
 
 
 def multipart_body(form: type[BaseModel]) -> dict[str, Any]:
@@ -68,6 +79,22 @@ def with_problems(document: dict[str, Any]) -> dict[str, Any]:
             unprocessable = operation["responses"].get("422", {})
             if "application/json" in unprocessable.get("content", {}):
                 del operation["responses"]["422"]
+    return document
+
+
+def with_access(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to a document which operations take a key, and how they refuse those without."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            statuses = set() if method == "get" else {403}
+            access = target_of(method.upper(), path).access
+            if access is not Access.OPEN:
+                scopes = [access.scope]
+                operation["security"] = [{name: scopes} for name in SECURITY_SCHEMES]
+                statuses |= {401, 403, 429}
+            described = {str(k): v for k, v in problems(*statuses).items()}
+            operation["responses"] = {**described, **operation["responses"]}
     return document
 
 

@@ -13,7 +13,14 @@ ServiceError
 ├── ThumbnailNotFound      the clip has no picture to show
 ├── RangeNotSatisfiable    the bytes asked for lie behind the end of the file
 ├── Overloaded             the queue is full
-└── NotReady               the model does not answer
+├── NotReady               the model does not answer
+├── HostNotAllowed         the request's Host is no name of this service
+├── CrossSiteRequest       a page of another site sent a request that changes something
+├── MissingApiKey          the route needs a key and none came
+├── InvalidApiKey          the key is none of ours, or was revoked
+├── InsufficientScope      the key may not do this
+├── RateLimited            the caller has sent too many requests in a span of time
+└── TooManyConcurrent      the caller has too many requests under way
 
 `model.errors.MediaError` and `index.errors.LibraryError` are answered by the same table. An
 exception that is not in it is a fault of the service: 500, logged, its text kept from the client.
@@ -110,6 +117,53 @@ class NotReady(ServiceError):
     """The model does not answer."""
 
 
+class HostNotAllowed(ServiceError):
+    """The request's Host is no name of this service; a page may have rebound its own name."""
+
+
+class CrossSiteRequest(ServiceError):
+    """A page of another site sent a request that changes something."""
+
+
+class MissingApiKey(ServiceError):
+    """The route needs a key and none came."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="avgzsl"'})
+
+
+class InvalidApiKey(ServiceError):
+    """The key is none of ours, or was revoked."""
+
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="avgzsl", error="invalid_token"'})
+
+
+class InsufficientScope(ServiceError):
+    """The key may not do this."""
+
+    def __init__(self, message: str, *, scope: str) -> None:
+        super().__init__(message)
+        challenge = f'Bearer realm="avgzsl", error="insufficient_scope", scope="{scope}"'
+        self.headers = {"WWW-Authenticate": challenge}
+
+
+class RateLimited(ServiceError):
+    """The caller has sent too many requests in a span of time."""
+
+    def __init__(
+        self, message: str, *, retry_after_seconds: int, limit_headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(message)
+        self.headers = {**limit_headers, "Retry-After": str(retry_after_seconds)}
+
+
+class TooManyConcurrent(ServiceError):
+    """The caller has too many requests under way."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.headers = {"Retry-After": str(retry_after_seconds)}
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """How an exception type is told to the client."""
@@ -133,6 +187,13 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         RangeNotSatisfiable: Problem(416, "range_not_satisfiable"),
         Overloaded: Problem(429, "overloaded"),
         NotReady: Problem(503, "not_ready"),
+        HostNotAllowed: Problem(421, "host_not_allowed"),
+        CrossSiteRequest: Problem(403, "cross_site_request"),
+        MissingApiKey: Problem(401, "missing_api_key"),
+        InvalidApiKey: Problem(401, "invalid_api_key"),
+        InsufficientScope: Problem(403, "insufficient_scope"),
+        RateLimited: Problem(429, "rate_limited"),
+        TooManyConcurrent: Problem(429, "too_many_concurrent"),
         RequestValidationError: Problem(422, "invalid_request"),
         # Nobody is there to read it; the access log shows it.
         ClientDisconnect: Problem(499, "client_disconnected"),
@@ -146,6 +207,8 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         model_errors.FrameTooLarge: Problem(413, "frame_too_large"),
         model_errors.TooManyStreams: Problem(422, "too_many_streams"),
         model_errors.DecodeTimeout: Problem(422, "decode_timeout"),
+        library_errors.ApiKeyExists: Problem(409, "api_key_exists"),
+        library_errors.ApiKeyNotFound: Problem(404, "api_key_not_found"),
         library_errors.ClassExists: Problem(409, "class_exists"),
         library_errors.ClassNotFound: Problem(404, "class_not_found"),
         library_errors.InvalidClassName: Problem(422, "invalid_class_name"),
@@ -172,8 +235,8 @@ TITLES: Mapping[int, str] = MappingProxyType({499: "Client Disconnected"})
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of the table, and every refusal of the router, as problem+json."""
     for base in (ServiceError, model_errors.MediaError, library_errors.LibraryError):
-        app.add_exception_handler(base, _answer_known)
-    app.add_exception_handler(ClientDisconnect, _answer_known)
+        app.add_exception_handler(base, answer_known)
+    app.add_exception_handler(ClientDisconnect, answer_known)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
 
@@ -219,7 +282,8 @@ def _abridged(detail: str) -> str:
     return detail if len(detail) <= DETAIL_CHARACTERS else f"{detail[:half]} … {detail[-half:]}"
 
 
-async def _answer_known(request: Request, error: Exception) -> Response:
+async def answer_known(request: Request, error: Exception) -> Response:
+    """Answer an error of the table; raise any other."""
     problem = next((PROBLEMS[t] for t in type(error).__mro__ if t in PROBLEMS), None)
     if problem is None:
         raise error

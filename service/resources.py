@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from model.embedding import ClipEmbedder
 from model.media.limits import MediaLimits
 from service.classification import Classifier
+from service.keyring import Keyring
 from service.multipart_form import FormLimits
 from service.pipeline import Pipeline, vocabulary_classes
 from service.readiness import Readiness
@@ -38,6 +39,7 @@ class Resources:
     retriever: Retriever
     uploads: UploadDirectory
     readiness: Readiness
+    keyring: Keyring
     class_changes: asyncio.Lock
     """Held from reading a class to writing it, so that its words and its vector agree."""
 
@@ -51,6 +53,7 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
         LibraryError: the library cannot be opened.
     """
     # Torch and FAISS take seconds to import; `avgzsl --help` should not wait for them.
+    from index.api_keys import ApiKeyStore  # noqa: PLC0415
     from index.library import Library  # noqa: PLC0415
 
     embedder = embedder or load_embedder(settings)
@@ -74,7 +77,11 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
             queue_size=settings.queue_size,
         )
         stack.callback(pipeline.close)
-        yield _assembled(settings, embedder, library, pipeline)
+        keyring = Keyring(
+            ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
+        )
+        stack.callback(keyring.close)
+        yield _assembled(settings, embedder, library, pipeline, keyring)
 
 
 def get_resources(connection: HTTPConnection) -> Resources:
@@ -118,7 +125,11 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 
 def _assembled(
-    settings: Settings, embedder: ClipEmbedder, library: "Library", pipeline: Pipeline
+    settings: Settings,
+    embedder: ClipEmbedder,
+    library: "Library",
+    pipeline: Pipeline,
+    keyring: Keyring,
 ) -> Resources:
     form_limits = FormLimits(
         max_file_bytes=settings.max_upload_bytes,
@@ -136,5 +147,6 @@ def _assembled(
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
         readiness=Readiness(pipeline, cache_seconds=settings.readiness_cache_seconds),
+        keyring=keyring,
         class_changes=asyncio.Lock(),
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
 TOP_K_LIMIT = 1000
 QUERY_LIMIT = 1000
@@ -615,6 +615,38 @@ class ModelInfo(Answer):
     reindex: ReindexProgress | None = Field(
         description="The change to another model that was begun; null where there is none."
     )
+
+
+class SessionRequest(RequestPart):
+    """Body of `POST /session`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"api_key": "avgzsl_0a1b2c3d_" + "x" * 43}]}
+    )
+
+    api_key: SecretStr = Field(description="As `avgzsl keys create` printed it.")
+
+
+class Session(Answer):
+    """Answer of `/session`: null where the cookie holds no key that is in use."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "api_keys_required": True,
+                    "key_id": "0a1b2c3d",
+                    "name": "phone",
+                    "scope": "read",
+                }
+            ]
+        }
+    )
+
+    api_keys_required: bool
+    key_id: str | None
+    name: str | None
+    scope: Literal["read", "write", "admin"] | None
 
 
 class Health(Answer):

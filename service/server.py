@@ -1,5 +1,7 @@
 """Running the application under uvicorn, from start to a shutdown that lets requests finish."""
 
+import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -10,6 +12,8 @@ from index.errors import LibraryError
 from model.errors import ModelError
 from service.app import create_app
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class ServerFailed(Exception):
@@ -53,8 +57,12 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
     """Serve on a bound socket until a signal stops the process.
 
     Raises:
-        ServerFailed: the model or the library could not be opened.
+        ServerFailed: the model or the library could not be opened, or several processes were asked
+            for.
     """
+    _refuse_workers(os.environ.get("WEB_CONCURRENCY", ""))
+    if (warning := exposure_warning(settings)) is not None:
+        logger.warning(warning)
     guard = StartupGuard(create_app(settings))
     config = uvicorn.Config(
         guard,
@@ -74,6 +82,27 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
         if guard.error is not None:
             raise guard.error from None
         raise
+
+
+def exposure_warning(settings: Settings) -> str | None:
+    """Return what to tell whoever lets others in without keys; None where nobody is let in."""
+    if settings.is_local or settings.require_api_keys:
+        return None
+    return (
+        f"AVGZSL_HOST is {settings.host!r}, so everybody who reaches this machine can read, change "
+        "and delete what is stored. Make keys with `avgzsl keys create` and start with "
+        "AVGZSL_REQUIRE_API_KEYS=true, or listen on 127.0.0.1."
+    )
+
+
+def _refuse_workers(wanted: str) -> None:
+    # Uvicorn would silently serve with one process, as a library is open in one process only.
+    if wanted.strip() not in {"", "1"}:
+        raise ServerFailed(
+            f"WEB_CONCURRENCY is {wanted!r}, but one process serves one library, with threads of "
+            "its own; unset it. For more than one process start several services, each with its "
+            "own AVGZSL_DATA_DIR, that share AVGZSL_CATALOGUE_URL and AVGZSL_MEDIA_URL."
+        )
 
 
 def _without_traceback(send: Send) -> Send:

@@ -3,16 +3,22 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from limits import parse as parse_rate
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.registry import STORES, check_store
 
 PREFIX = "AVGZSL_"
 
 MIB = 2**20
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several words in one variable, with commas between them."""
 
 
 class SettingsError(Exception):
@@ -75,6 +81,34 @@ class Settings(BaseSettings):
         "`file:///FOLDER` or another URL of fsspec; a folder in `data_dir` by default.",
     )
 
+    require_api_keys: bool = Field(
+        default=False,
+        description="Whether requests need a key, as `avgzsl keys create` makes them.",
+    )
+    rate_limit: str | None = Field(
+        default=None,
+        description="Requests of one key, or of one address where no keys are required: "
+        "`COUNT/SPAN` such as `600/minute`; a key's own comes first. None by default.",
+    )
+    concurrency_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Requests of one key or address that are under way at once; a key's own "
+        "comes first. None by default.",
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="Names that requests may call this service by (`Host`), with commas between; "
+        "`*` for any. By default those of this machine alone where `host` is one of them, else "
+        "any.",
+    )
+    cors_origins: Names = Field(
+        default=(),
+        description="Origins whose pages may use this service, such as `https://example.org`, "
+        "with commas between; `*` for all. None by default.",
+    )
+
     max_upload_bytes: int = Field(
         default=512 * MIB, ge=1, le=2**40, description="Size of an uploaded file, in bytes."
     )
@@ -134,6 +168,45 @@ class Settings(BaseSettings):
         check_store(value)
         return value
 
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.strip("[]").lower() for host in value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not re.fullmatch(r"https?://[^/]+", origin):
+                raise ValueError(f"{origin!r} is no origin; write it as https://example.org")
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_rate(value)
+        return value
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return self.host in LOOPBACK_HOSTS
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names that requests may call the service by; empty for any."""
+        if "*" in self.allowed_hosts:
+            return ()
+        return self.allowed_hosts or (LOOPBACK_HOSTS if self.is_local else ())
+
     @property
     def library_dir(self) -> Path:
         """Folder that the library owns."""
@@ -155,6 +228,18 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings(**(overrides or {}))
     except ValidationError as error:
         raise SettingsError("; ".join(_explained(e) for e in error.errors())) from error
+
+
+def check_rate(rate: str) -> None:
+    """Raise ValueError where a rate cannot be read."""
+    try:
+        parsed = parse_rate(rate)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.amount < 1:
+        raise ValueError(
+            f"{rate!r} is no rate; write COUNT/SPAN, for example 600/minute or 10/second"
+        )
 
 
 def _explained(error: Any) -> str:

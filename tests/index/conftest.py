@@ -10,6 +10,7 @@ from tests.index.stores import TRAINED, TRAINED_ENTRY
 from tests.postgresql import NoServer, PostgresqlServer, postgresql_server
 
 ON_EVERY_CATALOGUE = {
+    "test_api_keys",
     "test_index_migrations",
     "test_library_classes",
     "test_library_replicas",

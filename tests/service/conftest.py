@@ -10,14 +10,16 @@ from starlette.testclient import TestClient
 
 from model.fake import FakeEmbedder
 from service.app import create_app
-from service.settings import Settings
+from service.settings import LOOPBACK_HOSTS, Settings
 from tests.service.media import wav
 
 MAX_UPLOAD_BYTES = 200_000
+HOSTS = ("testserver", *LOOPBACK_HOSTS)
+"""`testserver` is what TestClient calls the application."""
 
 
 def make_app(data_dir: Path, *, embedder: FakeEmbedder | None = None, **settings: Any) -> FastAPI:
-    options = {"max_upload_bytes": MAX_UPLOAD_BYTES, **settings}
+    options = {"max_upload_bytes": MAX_UPLOAD_BYTES, "allowed_hosts": HOSTS, **settings}
     return create_app(Settings(data_dir=data_dir, **options), embedder=embedder or FakeEmbedder())
 
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.model.tiny_pretrained import save_clap, save_clip
-from tests.service.conftest import assert_problem
+from tests.service.conftest import HOSTS, assert_problem
 from tests.service.test_cli import run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -25,6 +25,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         head="frozen",
         audio_backbone=f"clap:{save_clap(folder / 'clap')}",
         video_backbone=f"clip:{save_clip(folder / 'clip')}",
+        allowed_hosts=HOSTS,
     )
     with TestClient(create_app(settings)) as client:
         yield client

@@ -24,6 +24,9 @@ OPERATIONS = {
     ("get", "/clips/{clip_id}/thumbnail"),
     ("post", "/embed"),
     ("get", "/model"),
+    ("get", "/session"),
+    ("post", "/session"),
+    ("delete", "/session"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 }

@@ -23,7 +23,7 @@ from service.cli import app
 from service.reindexing import EmbedderAsNewModel
 from service.resources import media_limits
 from service.settings import Settings
-from tests.service.conftest import make_app, store
+from tests.service.conftest import HOSTS, make_app, store
 from tests.service.media import mp4, wav
 
 Run = Callable[..., Any]
@@ -285,7 +285,7 @@ def test_the_bundled_models_library_is_re_indexed_by_a_variant(
     (variant / "checkpoint.json").write_text(json.dumps(config))
     data = tmp_path / "data"
     monkeypatch.setenv("AVGZSL_DATA_DIR", str(data))
-    with TestClient(create_app(Settings(data_dir=data))) as client:
+    with TestClient(create_app(Settings(data_dir=data, allowed_hosts=HOSTS))) as client:
         clip = store(client, sample.read_bytes(), name=sample.name)
         client.post("/classes", json={"name": "kettle whistling"})
 
@@ -293,7 +293,9 @@ def test_the_bundled_models_library_is_re_indexed_by_a_variant(
 
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["clips"] == 1
-    with TestClient(create_app(Settings(data_dir=data, model=str(variant)))) as client:
+    with TestClient(
+        create_app(Settings(data_dir=data, model=str(variant), allowed_hosts=HOSTS))
+    ) as client:
         fresh = store(client, sample.read_bytes(), name=sample.name)
         after = client.get(f"/clips/{clip['clip_id']}").json()
         assert without_identity(after) == without_identity(fresh)

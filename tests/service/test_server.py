@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from service import server as server_module
-from service.server import Server, ServerFailed, run_server
+from service.server import Server, ServerFailed, exposure_warning, run_server
 from service.settings import Settings
 from tests.service.conftest import MAX_UPLOAD_BYTES, make_app
 from tests.service.media import wav
@@ -66,6 +66,46 @@ def test_an_upload_over_the_limit_is_answered_while_it_is_still_sent(tmp_path: P
         assert reply.json()["code"] == "file_too_large"
         assert sent < 200
         assert httpx.get(f"{url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "192.0.2.7"}, True),
+        ({"host": "0.0.0.0", "require_api_keys": True}, False),
+    ],
+)
+def test_who_lets_everybody_in_is_warned(settings: dict[str, Any], warned: bool) -> None:
+    warning = exposure_warning(Settings(**settings))
+
+    assert (warning is not None) == warned
+    if warning is not None:
+        assert settings["host"] in warning
+        assert "AVGZSL_REQUIRE_API_KEYS" in warning
+
+
+def test_the_warning_is_logged_before_anything_is_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path, host="0.0.0.0", model=str(tmp_path / "nowhere"))
+    with caplog.at_level("WARNING"), pytest.raises(ServerFailed):
+        start(settings)
+
+    assert [r.getMessage() for r in caplog.records if r.name == "service.server"] == [
+        exposure_warning(settings)
+    ]
+
+
+def test_more_processes_than_one_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+
+    with pytest.raises(ServerFailed, match="WEB_CONCURRENCY is '4', but one process serves"):
+        start(Settings(data_dir=tmp_path))
 
 
 def start(settings: Settings) -> None:

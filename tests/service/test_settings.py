@@ -29,6 +29,16 @@ def test_the_environment_is_read_and_overrides_come_first(monkeypatch: pytest.Mo
     assert (settings.host, settings.port, settings.log_format) == ("0.0.0.0", 9001, "json")
 
 
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVGZSL_CORS_ORIGINS", "https://a.example, http://b.example:8080")
+    monkeypatch.setenv("AVGZSL_ALLOWED_HOSTS", "Clips.example,[::1],")
+
+    settings = load_settings()
+
+    assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
+    assert settings.allowed_hosts == ("clips.example", "::1")
+
+
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_value_means_the_default(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
     for name in Settings.model_fields:
@@ -50,6 +60,12 @@ def test_a_blank_value_means_the_default(monkeypatch: pytest.MonkeyPatch, blank:
         ("log_format", "xml"),
         ("head", "thawed"),
         ("vector_store", "abacus"),
+        ("rate_limit", "many"),
+        ("rate_limit", "0/minute"),
+        ("rate_limit", "10/fortnight"),
+        ("concurrency_limit", "0"),
+        ("cors_origins", "https://a.example/page"),
+        ("cors_origins", "a.example"),
     ],
 )
 def test_a_bad_value_is_told_in_one_line_by_its_variable(

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from model.errors import FileTooLarge
@@ -44,12 +45,14 @@ class Exchange:
             self.status = message["status"]
         self.body += message.get("body", b"")
 
-    def run(self, data_dir: Path, **headers: str) -> None:
+    def run(
+        self, data_dir: Path, *, settings: Mapping[str, Any] | None = None, **headers: str
+    ) -> None:
         """Post to /classify of an application of its own."""
-        asyncio.run(self._run(data_dir, {**FORM, **headers}))
+        app = make_app(data_dir, **(settings or {}))
+        asyncio.run(self._run(app, data_dir, {**FORM, **headers}))
 
-    async def _run(self, data_dir: Path, headers: dict[str, str]) -> None:
-        app = make_app(data_dir)
+    async def _run(self, app: FastAPI, data_dir: Path, headers: dict[str, str]) -> None:
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
