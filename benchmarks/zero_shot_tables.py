@@ -27,7 +27,7 @@ from rich.table import Table
 from model.baselines import CONSE, RIDGE, ConseSetting
 from model.cjme import RECIPE as CJME_RECIPE
 from model.cjme import CJMEMethod
-from model.embedder import resolve_device
+from model.device import resolve_device
 from model.errors import FeatureSetError, ModelError
 from model.evaluation import EVIDENCE, STAGES_OF, Evidence, Phase, to_json
 from model.features import TRAINING_STAGES, FeatureSet, check_trainable

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.config import Calibration
-from model.embedder import to_numpy
+from model.device import to_numpy
 from model.errors import FeatureSetError
 from model.evaluation import EmbeddedSamples, LabelEmbeddings
 from model.features import FeatureSet

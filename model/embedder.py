@@ -26,29 +26,24 @@ from model.checkpoint import (
     load_checkpoint,
 )
 from model.config import Calibration
-from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
-from model.errors import BackboneError, CheckpointError, ConfigError
-from model.media.clip import ClipReader
+from model.device import batch_slices, resolve_device, to_numpy, typed_out_of_memory
+from model.embedding import (
+    ClassText,
+    ClipEmbedding,
+    ForwardedChunk,
+    ModelCard,
+    PreparedChunk,
+    VocabularyEntry,
+    WindowEmbedding,
+    blank_chunk,
+    embed_file,
+    frame_rows,
+    of_windows,
+)
+from model.errors import BackboneError, CheckpointError
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
-from model.vectors import mean_vector, unit_rows
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedChunk:
-    """A chunk ready for the device.
-
-    Attributes:
-        chunk: the decoded chunk; its windows give the rows their meaning.
-        audio: (Na, ...) stacked inputs of the windows that have sound.
-        frames: (F, ...) stacked inputs of the pictures.
-        frame_rows: for each window that has pictures, the rows of `frames` that lie in it.
-    """
-
-    chunk: ClipChunk
-    audio: NDArray[np.generic] | None
-    frames: NDArray[np.generic] | None
-    frame_rows: tuple[NDArray[np.intp], ...]
+from model.vectors import unit_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +57,6 @@ class ChunkFeatures:
 
     audio: Tensor
     video: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardedChunk:
-    """Embeddings (Na, D) and (Nv, D) float32 of the windows that have each modality."""
-
-    chunk: ClipChunk
-    audio: NDArray[np.float32]
-    video: NDArray[np.float32]
 
 
 class Backbones:
@@ -89,24 +75,35 @@ class Backbones:
         rows: tuple[NDArray[np.intp], ...] = ()
         if chunk.frames is not None and chunk.has_video.any():
             frames = np.stack([self.video.prepare(f) for f in chunk.frames])
-            rows = tuple(
-                np.flatnonzero((chunk.frame_times >= start) & (chunk.frame_times < end))
-                for (start, end), present in zip(chunk.windows, chunk.has_video, strict=True)
-                if present
-            )
+            rows = frame_rows(chunk)
         return PreparedChunk(chunk, audio, frames, rows)
 
     @torch.inference_mode()
-    def features(self, prepared: PreparedChunk) -> ChunkFeatures:
-        """Features of the inputs, on the device."""
-        audio = torch.zeros((0, self.audio.dim))
-        video: tuple[Tensor, ...] = ()
-        if prepared.audio is not None:
-            audio = self.audio.features(torch.from_numpy(prepared.audio).to(self._device))
-        if prepared.frames is not None:
-            frames = self.video.features(torch.from_numpy(prepared.frames).to(self._device))
-            video = tuple(frames[rows] for rows in prepared.frame_rows)
-        return ChunkFeatures(audio, video)
+    def features(self, prepared: Sequence[PreparedChunk]) -> list[ChunkFeatures]:
+        """Features of some chunks' inputs, on the device, in the chunks' order."""
+        audio = self._rows(self.audio, [p.audio for p in prepared])
+        frames = self._rows(self.video, [p.frames for p in prepared])
+        return [
+            ChunkFeatures(a, tuple(v[torch.from_numpy(rows)] for rows in p.frame_rows))
+            for p, a, v in zip(prepared, audio, frames, strict=True)
+        ]
+
+    def _rows(
+        self,
+        backbone: AudioBackbone | VideoBackbone,
+        inputs: Sequence[NDArray[np.generic] | None],
+    ) -> tuple[Tensor, ...]:
+        """Features (N, dim) of each of the `inputs`, all sent through in the usual shapes."""
+        present = [rows for rows in inputs if rows is not None]
+        lengths = [0 if rows is None else len(rows) for rows in inputs]
+        if not present:
+            return tuple(torch.zeros((0, backbone.dim)) for _ in inputs)
+        stacked = torch.from_numpy(np.concatenate(present))
+        parts = [
+            backbone.features(stacked[start:end].to(self._device))
+            for start, end in batch_slices(len(stacked))
+        ]
+        return torch.split(torch.cat(parts), lengths)
 
 
 class BackboneEmbedder(ABC):
@@ -131,6 +128,14 @@ class BackboneEmbedder(ABC):
         self._device = card.device
 
     @abstractmethod
+    def vocabulary(self) -> tuple[VocabularyEntry, ...]:
+        """Return the classes that the model was trained on."""
+
+    @abstractmethod
+    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
+        """Embed classes by all their words: (len(classes), D) float32, unit length."""
+
+    @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed sentences as they are: (len(texts), D) float32, unit length."""
 
@@ -150,25 +155,20 @@ class BackboneEmbedder(ABC):
         Raises:
             MediaError: see `model.errors`.
         """
-        reader = ClipReader(path, self.decode_spec, limits, modality)
-        windows: list[WindowEmbedding] = []
-        for chunk in reader.chunks():
-            windows.extend(self.finish(self.forward(self.prepare(chunk))))
-        return ClipEmbedding(
-            windows=tuple(windows),
-            audio=mean_vector([w.audio for w in windows if w.audio is not None]),
-            video=mean_vector([w.video for w in windows if w.video is not None]),
-            summary=reader.summary(),
-        )
+        return embed_file(self, path, limits=limits, modality=modality)
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
         """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
         return self._backbones.prepare(chunk)
 
     @torch.inference_mode()
-    def forward(self, prepared: PreparedChunk) -> ForwardedChunk:
-        """Phase 2, device: backbone, then the head."""
-        features = self._backbones.features(prepared)
+    def forward(self, prepared: Sequence[PreparedChunk]) -> list[ForwardedChunk]:
+        """Phase 2, device: backbones over the rows of all chunks, then the head."""
+        with typed_out_of_memory():
+            features = self._backbones.features(prepared)
+            return [self._embedded(p, f) for p, f in zip(prepared, features, strict=True)]
+
+    def _embedded(self, prepared: PreparedChunk, features: ChunkFeatures) -> ForwardedChunk:
         audio = video = np.zeros((0, self.card.embedding_dim), np.float32)
         if len(features.audio):
             audio = to_numpy(self._embed_audio(features.audio))
@@ -178,33 +178,13 @@ class BackboneEmbedder(ABC):
 
     def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
         """Phase 3, NumPy: unit vectors back to their windows."""
-        chunk = forwarded.chunk
-        audio = iter(unit_rows(forwarded.audio))
-        video = iter(unit_rows(forwarded.video))
-        return [
-            WindowEmbedding(
-                start, end, next(audio) if has_audio else None, next(video) if has_video else None
-            )
-            for (start, end), has_audio, has_video in zip(
-                chunk.windows, chunk.has_audio, chunk.has_video, strict=True
-            )
-        ]
+        return of_windows(forwarded.chunk, unit_rows(forwarded.audio), unit_rows(forwarded.video))
 
     def warm_up(self) -> None:
         """Run text, sound and pictures once, so that lazy initialisation is over."""
         self.embed_texts(["warm up"])
-        size = self._backbones.video.frame_size
-        samples = round(self.decode_spec.sample_rate * self.decode_spec.window_seconds)
-        one = np.ones(1, np.bool_)
-        chunk = ClipChunk(
-            windows=((0.0, self.decode_spec.window_seconds),),
-            waveforms=np.zeros((1, samples), np.float32),
-            has_audio=one,
-            frames=np.zeros((1, size, size, 3), np.uint8),
-            frame_times=np.zeros(1),
-            has_video=one,
-        )
-        self.finish(self.forward(self.prepare(chunk)))
+        for forwarded in self.forward([self.prepare(blank_chunk(self.decode_spec))]):
+            self.finish(forwarded)
 
 
 class Embedder(BackboneEmbedder):
@@ -284,17 +264,19 @@ class Embedder(BackboneEmbedder):
         )
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed sentences as they are: (len(texts), D) float32, unit length."""
-        return self._project_text(self._text.encode(texts))
+        """Embed sentences as they are: (len(texts), D) float32, unit length. Raises OutOfMemory."""
+        with typed_out_of_memory():
+            return self._project_text(self._text.encode(texts))
 
     def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
         """Embed classes as training did: one text vector of a class's words, then the text network.
 
-        Returns (len(classes), D) float32, unit length.
+        Returns (len(classes), D) float32, unit length. Raises OutOfMemory.
         """
         if not self._checkpoint.config.descriptions:
             classes = [ClassText(c.name, c.synonyms) for c in classes]
-        return self._project_text(class_text_vectors(self._text, classes))
+        with typed_out_of_memory():
+            return self._project_text(class_text_vectors(self._text, classes))
 
     def _embed_audio(self, features: Tensor) -> Tensor:
         return self._network.embed_audio(features)
@@ -326,27 +308,6 @@ def class_text_vectors(encoder: TextEncoder, classes: Sequence[ClassText]) -> ND
 def pool_frames(features: Tensor) -> Tensor:
     """Mean and spread of a window's frame features: (F, D) -> (2 D,); one frame spreads by 0."""
     return torch.cat([features.mean(dim=0), features.std(dim=0, correction=0)])
-
-
-def resolve_device(device: str) -> str:
-    """`auto` is the GPU where torch sees one, else the CPU.
-
-    Raises:
-        ConfigError: a GPU was asked for by name and there is none.
-    """
-    if device != "auto":
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(
-                f"the device {device!r} was asked for, but torch sees no GPU; take cpu or auto, or "
-                "install the build of torch for your CUDA version"
-            )
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
-    """Copy a tensor of any device to NumPy float32."""
-    return tensor.float().cpu().numpy()
 
 
 def _require_trained_on(

@@ -5,6 +5,7 @@ ModelError
 ├── CheckpointError        a checkpoint folder is missing a file, corrupt, or of another backbone
 ├── BackboneError          a backbone name is unknown or its package is not installed
 ├── FeatureSetError        a feature file cannot be trained on (NaN, shapes, a missing class)
+├── OutOfMemory            the device has not the memory for one forward pass
 └── MediaError             a file cannot be turned into windows; `code` is stable and public
     ├── EmptyFile              no bytes
     ├── FileTooLarge           more bytes than the limit
@@ -41,6 +42,10 @@ class BackboneError(ModelError):
 
 class FeatureSetError(ModelError):
     """A feature set cannot be trained or evaluated on."""
+
+
+class OutOfMemory(ModelError):
+    """The device has not the memory for one forward pass; fewer rows may fit."""
 
 
 class MediaError(ModelError):

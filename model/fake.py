@@ -5,18 +5,24 @@ come at once, but mean nothing.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Calibration
-from model.embedding import ClassText, ClipEmbedding, ModelCard, VocabularyEntry, WindowEmbedding
-from model.media.clip import ClipReader
-from model.media.limits import MediaLimits
-from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
-from model.vectors import Vector, mean_vector
+from model.embedding import (
+    ClassText,
+    ForwardedChunk,
+    ModelCard,
+    PreparedChunk,
+    VocabularyEntry,
+    WindowEmbedding,
+    frame_rows,
+    of_windows,
+)
+from model.media.types import ClipChunk, DecodeSpec
+from model.vectors import Vector
 
 DIM = 16
 SPEC = DecodeSpec(
@@ -37,6 +43,7 @@ class FakeEmbedder:
     def __init__(self, vocabulary: Sequence[str] = ("dog", "rain", "speech")) -> None:
         self._names = tuple(vocabulary)
         self.calibration = Calibration()
+        self.decode_spec = SPEC
         self.card = ModelCard(
             model_id="fake",
             head="fake",
@@ -55,18 +62,21 @@ class FakeEmbedder:
             for name, vector in zip(self._names, vectors, strict=True)
         )
 
-    def embed_clip(
-        self, path: Path, *, limits: MediaLimits, modality: ModalityChoice = "auto"
-    ) -> ClipEmbedding:
-        """Decode for real, then hash each window's samples and pixels."""
-        reader = ClipReader(path, SPEC, limits, modality)
-        windows = [w for chunk in reader.chunks() for w in _hashed_windows(chunk)]
-        return ClipEmbedding(
-            windows=tuple(windows),
-            audio=mean_vector([w.audio for w in windows if w.audio is not None]),
-            video=mean_vector([w.video for w in windows if w.video is not None]),
-            summary=reader.summary(),
-        )
+    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
+        """Pass the samples and pixels on as they are."""
+        audio = None if chunk.waveforms is None else chunk.waveforms[chunk.has_audio]
+        return PreparedChunk(chunk, audio, chunk.frames, frame_rows(chunk))
+
+    def forward(self, prepared: Sequence[PreparedChunk]) -> list[ForwardedChunk]:
+        """Hash each window's samples and pixels."""
+        return [
+            ForwardedChunk(p.chunk, _hashed([] if p.audio is None else p.audio), _hashed_frames(p))
+            for p in prepared
+        ]
+
+    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
+        """Give each window its own."""
+        return of_windows(forwarded.chunk, forwarded.audio, forwarded.video)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Hash each text, ignoring case."""
@@ -80,15 +90,13 @@ class FakeEmbedder:
         """Nothing to warm."""
 
 
-def _hashed_windows(chunk: ClipChunk) -> Iterator[WindowEmbedding]:
-    for row, (start, end) in enumerate(chunk.windows):
-        audio = video = None
-        if chunk.waveforms is not None and chunk.has_audio[row]:
-            audio = hashed_vector(chunk.waveforms[row].tobytes())
-        if chunk.frames is not None and chunk.has_video[row]:
-            inside = (chunk.frame_times >= start) & (chunk.frame_times < end)
-            video = hashed_vector(chunk.frames[inside].tobytes())
-        yield WindowEmbedding(start, end, audio, video)
+def _hashed(arrays: Iterable[NDArray[np.generic]]) -> NDArray[np.float32]:
+    return np.array([hashed_vector(a.tobytes()) for a in arrays], np.float32).reshape(-1, DIM)
+
+
+def _hashed_frames(prepared: PreparedChunk) -> NDArray[np.float32]:
+    frames = prepared.frames
+    return _hashed([] if frames is None else [frames[rows] for rows in prepared.frame_rows])
 
 
 def _hashed_texts(texts: Sequence[str]) -> NDArray[np.float32]:

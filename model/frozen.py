@@ -47,7 +47,8 @@ from model.backbones.registry import (
 )
 from model.checkpoint import BUNDLED
 from model.config import Calibration
-from model.embedder import BackboneEmbedder, class_text_vectors, resolve_device
+from model.device import resolve_device, typed_out_of_memory
+from model.embedder import BackboneEmbedder, class_text_vectors
 from model.embedding import ClassText, ModelCard, VocabularyEntry
 from model.errors import BackboneError
 from model.media.types import DecodeSpec
@@ -153,17 +154,19 @@ class FrozenEmbedder(BackboneEmbedder):
         return ()
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed sentences as they are: (len(texts), D) float32, unit length."""
-        blocks = [block.weight * block.tower.encode(texts) for block in self._texts]
+        """Embed sentences as they are: (len(texts), D) float32, unit length. Raises OutOfMemory."""
+        with typed_out_of_memory():
+            blocks = [block.weight * block.tower.encode(texts) for block in self._texts]
         return np.concatenate([*blocks, np.zeros((len(texts), 1), np.float32)], axis=1)
 
     def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
         """Embed classes by the towers' prompts: (len(classes), D) float32, unit length.
 
         Name, synonyms and description count as in `class_text_vectors`; the description is read
-        as an apposition to the name.
+        as an apposition to the name. Raises OutOfMemory.
         """
-        blocks = np.concatenate([block.of_classes(classes) for block in self._texts], axis=1)
+        with typed_out_of_memory():
+            blocks = np.concatenate([block.of_classes(classes) for block in self._texts], axis=1)
         squared = np.square(blocks).sum(axis=1, keepdims=True)
         return np.concatenate([blocks, np.sqrt(np.maximum(0.0, 1.0 - squared))], axis=1)
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import load_text_encoder
 from model.checkpoint import Checkpoint
-from model.embedder import class_text_vectors, to_numpy
+from model.device import to_numpy
+from model.embedder import class_text_vectors
 from model.embedding import ClassText
 from model.errors import FeatureSetError
 from model.evaluation import EmbeddedSamples, LabelEmbeddings, candidate_classes

@@ -34,7 +34,7 @@ from model.checkpoint import (
     save_checkpoint,
 )
 from model.config import Calibration, from_mapping
-from model.embedder import resolve_device
+from model.device import resolve_device
 from model.embedding import ClassText
 from model.errors import ConfigError, ModelError
 from model.evaluate import evaluate_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.types import ModalityRecord, NewClass, NewClip, Segment
-from model.embedding import ClassText, ClipEmbedder, ClipEmbedding
+from model.embedding import ClassText, ClipEmbedder, ClipEmbedding, embed_file
 from model.errors import MediaError
 from model.media.clip import thumbnail
 from model.media.limits import MediaLimits
@@ -47,14 +47,14 @@ class Pipeline:
     async def embed_clip(self, path: Path, *, modality: ModalityChoice = "auto") -> ClipEmbedding:
         """Decode and embed a file. Raises MediaError, Overloaded."""
         return await self._clips.run(
-            lambda: self._embedder.embed_clip(path, limits=self._limits, modality=modality)
+            lambda: embed_file(self._embedder, path, limits=self._limits, modality=modality)
         )
 
     async def embed_clip_with_thumbnail(self, path: Path) -> tuple[ClipEmbedding, bytes | None]:
         """Decode and embed a file, and draw its thumbnail. Raises MediaError, Overloaded."""
 
         def work() -> tuple[ClipEmbedding, bytes | None]:
-            embedding = self._embedder.embed_clip(path, limits=self._limits)
+            embedding = embed_file(self._embedder, path, limits=self._limits)
             return embedding, self._thumbnail(path)
 
         return await self._clips.run(work)

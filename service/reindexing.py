@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from index.errors import ClipUnusable
 from index.types import ClassName, Clip, NewClass, NewClip
-from model.embedding import ClassText, ClipEmbedder
+from model.embedding import ClassText, ClipEmbedder, embed_file
 from model.errors import MediaError
 from model.media.limits import MediaLimits
 from service.pipeline import new_clip, vocabulary_classes
@@ -29,7 +29,7 @@ class EmbedderAsNewModel:
     def embed_clip(self, media: Path, clip: Clip) -> NewClip:
         """Decode and embed a stored file. Raises ClipUnusable."""
         try:
-            embedding = self._embedder.embed_clip(media, limits=self._limits)
+            embedding = embed_file(self._embedder, media, limits=self._limits)
         except MediaError as error:
             raise ClipUnusable(str(error)) from error
         return new_clip(

@@ -68,7 +68,8 @@ class Served:
             has_video=np.ones(1, np.bool_),
         )
         embedder = self.embedder
-        vector = embedder.finish(embedder.forward(embedder.prepare(chunk)))[0].video
+        [forwarded] = embedder.forward([embedder.prepare(chunk)])
+        vector = embedder.finish(forwarded)[0].video
         assert vector is not None
         return vector
 

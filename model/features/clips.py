@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from model.backbones.registry import load_audio_backbone, load_video_backbone
 from model.checkpoint import BUNDLED, checkpoint_folder
-from model.embedder import resolve_device
+from model.device import resolve_device
 from model.embedding import ClassText
 from model.errors import DecodeTimeout, FeatureSetError, MediaError
 from model.features.clip_cache import ClipCache

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.backbones.protocol import AudioBackbone, VideoBackbone
-from model.embedder import Backbones, pool_frames, to_numpy
+from model.device import to_numpy
+from model.embedder import Backbones, pool_frames
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import (
@@ -112,7 +113,7 @@ class ClipExtractor:
 
     def _windows(self, chunk: ClipChunk) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (Na, Da) and (Nv, Dv) of the windows that have each modality."""
-        features = self._backbones.features(self._backbones.prepare(chunk))
+        [features] = self._backbones.features([self._backbones.prepare(chunk)])
         pooled = [pool_frames(frames) for frames in features.video]
         return to_numpy(features.audio), _stack(pooled, self.video_dim)
 

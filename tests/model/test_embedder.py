@@ -11,9 +11,10 @@ import torch
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_audio_backbone
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.config import NetworkConfig
+from model.device import typed_out_of_memory
 from model.embedder import Embedder, class_text_vectors, pool_frames
 from model.embedding import ClassText
-from model.errors import BackboneError, CheckpointError
+from model.errors import BackboneError, CheckpointError, OutOfMemory
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk
 from model.network import AVGZSLNet
@@ -59,7 +60,8 @@ def chunk() -> ClipChunk:
 
 def test_each_window_gets_the_embedding_of_its_own_sound_and_pictures(embedder: Embedder) -> None:
     network = embedder._network
-    windows = embedder.finish(embedder.forward(embedder.prepare(chunk())))
+    [forwarded] = embedder.forward([embedder.prepare(chunk())])
+    windows = embedder.finish(forwarded)
 
     assert [(w.start_seconds, w.end_seconds) for w in windows] == [(0, 2), (1, 3), (2, 4)]
     assert [w.audio is not None for w in windows] == [True, False, True]
@@ -130,6 +132,79 @@ def test_synonyms_pull_a_class_but_never_outvote_its_name() -> None:
 
 def test_embedding_no_texts_gives_no_rows(embedder: Embedder) -> None:
     assert embedder.embed_texts([]).shape == (0, 5)
+
+
+def test_chunks_of_several_clips_share_a_forward_pass_and_each_gets_its_own(
+    embedder: Embedder,
+) -> None:
+    whole = chunk()
+    silent = dataclasses.replace(whole, waveforms=None, has_audio=np.zeros(3, np.bool_))
+    blind = dataclasses.replace(whole, frames=None, has_video=np.zeros(3, np.bool_))
+    prepared = [embedder.prepare(c) for c in (silent, whole, blind)]
+
+    together = embedder.forward(prepared)
+
+    for one, of_batch in zip(prepared, together, strict=True):
+        [alone] = embedder.forward([one])
+        assert of_batch.chunk is one.chunk
+        np.testing.assert_allclose(of_batch.audio, alone.audio, atol=1e-6)
+        np.testing.assert_allclose(of_batch.video, alone.video, atol=1e-6)
+    assert [len(f.audio) for f in together] == [0, 2, 2]
+    assert [len(f.video) for f in together] == [2, 2, 0]
+
+
+def test_the_device_sees_few_shapes_however_many_rows_come(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = embedder._backbones.audio
+    features, shapes = backbone.features, set[int]()
+    monkeypatch.setattr(backbone, "features", lambda b: shapes.add(len(b)) or features(b))
+    prepared = embedder.prepare(chunk())
+
+    for chunks in range(1, 50):
+        embedder.forward([prepared] * chunks)
+
+    assert shapes == {2, 4, 8, 16, 32}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory"),
+        MemoryError(),
+    ],
+)
+def test_a_full_device_is_an_error_of_its_own(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(embedder._backbones.audio, "features", full)
+    monkeypatch.setattr(embedder._text, "encode", full)
+    with pytest.raises(OutOfMemory, match="not enough memory"):
+        embedder.forward([embedder.prepare(chunk())])
+    with pytest.raises(OutOfMemory):
+        embedder.embed_texts(["dog"])
+    with pytest.raises(OutOfMemory):
+        embedder.embed_classes([ClassText("dog")])
+
+
+def test_another_fault_of_the_device_stays_what_it_is(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(embedder._backbones.audio, "features", broken)
+    with pytest.raises(RuntimeError, match="lost"):
+        embedder.forward([embedder.prepare(chunk())])
+
+
+def test_an_allocation_that_no_machine_can_serve_is_a_full_device() -> None:
+    with pytest.raises(OutOfMemory), typed_out_of_memory():
+        torch.empty(2**58, dtype=torch.uint8)
 
 
 def test_warm_up_runs_every_path(embedder: Embedder) -> None:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from model.backbones.protocol import TextTower
 from model.backbones.registry import load_text_tower
-from model.embedder import PreparedChunk
-from model.embedding import ClassText, ClipEmbedder, WindowEmbedding
+from model.embedding import ClassText, ClipEmbedder, PreparedChunk, WindowEmbedding
 from model.errors import BackboneError
 from model.frozen import FrozenEmbedder
 from model.media.limits import MediaLimits
@@ -51,7 +50,8 @@ def embedder(clap: Path, clip: Path) -> FrozenEmbedder:
 @pytest.fixture(scope="module")
 def window(embedder: FrozenEmbedder) -> WindowEmbedding:
     """A window of noise and three frames of noise."""
-    [window] = embedder.finish(embedder.forward(embedder.prepare(chunk())))
+    [forwarded] = embedder.forward([embedder.prepare(chunk())])
+    [window] = embedder.finish(forwarded)
     return window
 
 

@@ -67,10 +67,10 @@ class SlowEmbedder(FakeEmbedder):
         self.started = threading.Event()
         self.gate = threading.Event()
 
-    def embed_clip(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, prepared: Any) -> Any:
         self.started.set()
         assert self.gate.wait(10)
-        return super().embed_clip(*args, **kwargs)
+        return super().forward(prepared)
 
 
 def test_an_overloaded_service_says_when_to_come_again_and_still_answers_texts(

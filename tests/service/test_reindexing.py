@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from index.library import Library
 from model.checkpoint import checkpoint_folder
-from model.embedding import ClassText, ClipEmbedding
+from model.embedding import ClassText, ForwardedChunk, PreparedChunk, WindowEmbedding
 from model.errors import CheckpointError, EncryptedMedia
 from model.fake import FakeEmbedder
+from model.media.types import ClipChunk
 from service.app import create_app
 from service.cli import app
 from service.reindexing import EmbedderAsNewModel
@@ -38,20 +39,16 @@ class OtherEmbedder(FakeEmbedder):
         self.card = dataclasses.replace(self.card, model_id="other", embedding_dim=OTHER_DIM)
         self.failing = False
 
-    def embed_clip(self, path: Path, **options: Any) -> ClipEmbedding:
+    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
         if self.failing:
             raise EncryptedMedia("the file is encrypted")
-        whole = super().embed_clip(path, **options)
-        windows = [
+        return super().prepare(chunk)
+
+    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
+        return [
             dataclasses.replace(w, audio=shortened(w.audio), video=shortened(w.video))
-            for w in whole.windows
+            for w in super().finish(forwarded)
         ]
-        return dataclasses.replace(
-            whole,
-            windows=tuple(windows),
-            audio=shortened(whole.audio),
-            video=shortened(whole.video),
-        )
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array([shortened(v) for v in super().embed_texts(texts)], np.float32)
@@ -185,15 +182,16 @@ def test_clips_that_are_left_out_are_listed_with_the_decoders_reason(
 
 
 def interrupt_at_the_second_clip(other: OtherEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    embed, calls = other.embed_clip, []
+    prepare, calls = other.prepare, []
 
-    def interrupted(path: Path, **options: Any) -> ClipEmbedding:
-        calls.append(path)
+    def interrupted(chunk: ClipChunk) -> PreparedChunk:
+        # Each clip here is one chunk.
+        calls.append(chunk)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return embed(path, **options)
+        return prepare(chunk)
 
-    monkeypatch.setattr(other, "embed_clip", interrupted)
+    monkeypatch.setattr(other, "prepare", interrupted)
 
 
 def test_an_interrupted_command_leaves_the_former_model_and_goes_on(
