@@ -1,4 +1,4 @@
-"""Every setting of the service, its default and its range: environment variables `AVGZSL_*`."""
+"""Every setting of the service and its client, its default and range: the variables `AVGZSL_*`."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from limits import parse as parse_rate
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.registry import STORES, check_store
@@ -14,6 +14,8 @@ from index.registry import STORES, check_store
 PREFIX = "AVGZSL_"
 
 MIB = 2**20
+
+DEFAULT_URL = "http://127.0.0.1:8000"
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -216,6 +218,21 @@ class Settings(BaseSettings):
     def uploads_dir(self) -> Path:
         """Folder of files that are being received."""
         return self.data_dir / "uploads"
+
+
+class ClientSettings(BaseSettings):
+    """Settings of the Python client and of the commands that use it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    url: str = Field(
+        default="",
+        description="Where the service is. Blank: the Python client takes "
+        f"{DEFAULT_URL}, and commands open the library of `data_dir` themselves.",
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="Sent with every request, if it is not blank."
+    )
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -1,19 +1,17 @@
 """The demo's tour over real HTTP with the fake embedder, and what it says when things go wrong."""
 
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from rich.console import Console
 
 from service import demo
 from tests.service.conftest import make_app
+from tests.service.servers import serving
 
 FAKE_SERVER = """
 import os, sys
@@ -31,14 +29,8 @@ uvicorn.run(create_app(settings, embedder=FakeEmbedder()), port=port)
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = make_app(tmp_path_factory.mktemp("demo"), max_upload_bytes=2_000_000)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(app) as url:
+        yield url
 
 
 @pytest.fixture
