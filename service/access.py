@@ -45,6 +45,7 @@ ROUTES: Mapping[str, Mapping[str, Access]] = MappingProxyType(
         "/session": {"GET": _OPEN, "POST": _OPEN, "DELETE": _OPEN},
         "/healthz": {"GET": _OPEN},
         "/readyz": {"GET": _OPEN},
+        "/metrics": {"GET": _READ},
         "/openapi.json": {"GET": _OPEN, "HEAD": _OPEN},
         "/docs": {"GET": _OPEN},
         "/docs/{asset}": {"GET": _OPEN},

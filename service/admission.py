@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index.api_keys import ApiKey
 from index.errors import LibraryError
-from service.access import PROBES, Access, Target, target_of
+from service.access import PROBES, Access, Target
 from service.errors import (
     CrossSiteRequest,
     HostNotAllowed,
@@ -32,7 +32,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Admission:
-    """ASGI middleware in front of the routes."""
+    """ASGI middleware in front of the routes, within `RequestContext`."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self._app = app
@@ -44,8 +44,7 @@ class Admission:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        target = target_of(scope["method"], scope["path"])
-        scope["state"]["target"] = target
+        target: Target = scope["state"]["target"]
         with ExitStack() as under_way:
             try:
                 headers = await self._admit(HTTPConnection(scope), target, under_way)

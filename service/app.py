@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +13,7 @@ from model.embedding import ClipEmbedder
 from service.admission import KEY_HEADER, Admission
 from service.documentation import with_access, with_problems
 from service.errors import install_error_handlers
+from service.observation import Observation
 from service.request_context import REQUEST_ID_HEADER, RequestContext
 from service.resources import open_resources
 from service.routes import (
@@ -22,13 +23,18 @@ from service.routes import (
     docs,
     embed,
     health,
+    metrics,
     model,
     retrieve,
     session,
 )
 from service.security_headers import SecurityHeaders
 from service.settings import Settings
+from service.tracing import Tracing, provider_from_environment
 from service.version import package_version
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,8 @@ EXPOSED_HEADERS = (
     REQUEST_ID_HEADER,
 )
 """What a page of an allowed origin may read of an answer's head."""
+
+ROUTES = (classify, retrieve, classes, clips, embed, model, session, health, metrics, docs)
 
 DESCRIPTION = """\
 Name what is in a video or audio clip, with classes that are added while the service runs; store
@@ -59,7 +67,12 @@ class Application(FastAPI):
         return with_access(with_problems(super().openapi()))
 
 
-def create_app(settings: Settings, *, embedder: ClipEmbedder | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    embedder: ClipEmbedder | None = None,
+    tracer_provider: "TracerProvider | None" = None,
+) -> FastAPI:
     """Build the application.
 
     Nothing is loaded until its lifespan starts, which ends once the model is warm and the library
@@ -68,12 +81,16 @@ def create_app(settings: Settings, *, embedder: ClipEmbedder | None = None) -> F
     Args:
         settings: see `Settings`.
         embedder: used instead of the model that the settings name.
+        tracer_provider: records traces, instead of what the OTEL_* variables ask for; shut down
+            at the end of the lifespan.
     """
+    observation = Observation(tracing=Tracing(tracer_provider or provider_from_environment()))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
-            opening = open_resources(settings, embedder)
+            stack.callback(observation.tracing.close)
+            opening = open_resources(settings, embedder, observation)
             app.state.resources = await run_in_threadpool(stack.enter_context, opening)
             logger.info("ready", extra={"fields": {"data_dir": settings.data_dir}})
             yield
@@ -98,9 +115,10 @@ def create_app(settings: Settings, *, embedder: ClipEmbedder | None = None) -> F
             allow_headers=("Authorization", KEY_HEADER, "Content-Type", "Range", REQUEST_ID_HEADER),
             expose_headers=EXPOSED_HEADERS,
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, metrics=observation.metrics)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(observation.tracing.around)
     install_error_handlers(app)
-    for routes in (classify, retrieve, classes, clips, embed, model, session, health, docs):
+    for routes in ROUTES:
         app.include_router(routes.router)
     return app

@@ -15,6 +15,7 @@ from model.embedding import ClassText, ClipEmbedding
 from model.media.types import Modality
 from model.scoring import LabelRanking, rank_labels
 from service.errors import NoClasses, TooManyLabels
+from service.observation import Observation
 from service.pipeline import Pipeline, Vector
 
 if TYPE_CHECKING:
@@ -41,8 +42,15 @@ class Classifier:
     """Ranks the library's classes, or names that a caller brings, by their nearness to a clip."""
 
     def __init__(
-        self, pipeline: Pipeline, library: "Library", calibration: Calibration, *, dim: int
+        self,
+        pipeline: Pipeline,
+        library: "Library",
+        calibration: Calibration,
+        observation: Observation,
+        *,
+        dim: int,
     ) -> None:
+        self._observation = observation
         self._pipeline = pipeline
         self._library = library
         self._calibration = calibration
@@ -64,7 +72,8 @@ class Classifier:
             rows += [_present(w.audio, w.video) for w in embedding.windows]
         queries = np.array([v for row in rows for v in row.values()], np.float32)
         queries = queries.reshape(-1, self._dim)
-        scores = await run_in_threadpool(self._library.label_similarities, queries)
+        with self._observation.timed("search"):
+            scores = await run_in_threadpool(self._library.label_similarities, queries)
         if candidates:
             scores = await self._candidate_scores(queries, candidates, scores)
         elif not scores.names:

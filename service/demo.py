@@ -123,6 +123,7 @@ def show_model(tour: Tour) -> None:
     tour.heading("Is it ready, and which model answers?")
     tour.call("GET", "/healthz")
     tour.call("GET", "/readyz")
+    tour.call("GET", "/metrics")
     model = tour.call("GET", "/model").json()
     _insist(model, "model_id", "embedding_dim", "classes", "clips")
     table = Table("part", "value")

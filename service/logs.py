@@ -1,17 +1,44 @@
-"""How log lines look: one line a record, as text for people or as JSON for machines."""
+"""How log lines look: one line a record, as text for people or as JSON for machines.
+
+A line says which request or job it belongs to, whatever wrote it, and holds no secret.
+"""
 
 import json
 import logging
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Literal
 
+from service.redaction import redacted
+
 LogFormat = Literal["text", "json"]
+
+
+_CONTEXT: ContextVar[Mapping[str, str]] = ContextVar("log_context", default=MappingProxyType({}))
+
+
+@contextmanager
+def log_context(**fields: str) -> Iterator[None]:
+    """Have every line that is written meanwhile say these too, such as `request_id`.
+
+    Threads say them as well where they run in a copy of this context, as `run_in_threadpool` and
+    `service.pool` see to.
+    """
+    token = _CONTEXT.set({**_CONTEXT.get(), **fields})
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
 
 
 def configure_logging(log_format: LogFormat, level: str) -> None:
     """Send log records to standard error; other packages' only from warnings on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.captureWarnings(True)
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for ours in ("service", "model", "index", "uvicorn"):
         logging.getLogger(ours).setLevel(level.upper())
@@ -29,11 +56,13 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **getattr(record, "fields", {}),
+            **_fields(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        # A number that is not finite is no JSON.
+        line = json.dumps(json.loads(json.dumps(entry, default=str), parse_constant=str))
+        return redacted(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -41,11 +70,16 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields: dict[str, Any] = getattr(record, "fields", {})
-        pairs = "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
+        pairs = "".join(f" {key}={_quoted(value)}" for key, value in _fields(record).items())
         head = f"{_timestamp(record)} {record.levelname.lower()} {record.name}"
         line = f"{head}: {record.getMessage()}{pairs}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return redacted(line)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {**_CONTEXT.get(), **getattr(record, "fields", {})}
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -1,6 +1,7 @@
 """Threads for slow work, with a bounded queue before them."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,8 @@ class BoundedPool:
         with self._lock:
             self.require_room()
             self._taken += 1
-        future = self._executor.submit(function)
+        # In a copy of this context, so that log lines tell whose work it is.
+        future = self._executor.submit(contextvars.copy_context().run, function)
         future.add_done_callback(lambda _: self._leave())
         return await asyncio.wrap_future(future)
 

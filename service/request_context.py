@@ -1,4 +1,4 @@
-"""What every request gets: an id, a line in the access log, and an answer whatever happens."""
+"""What every request gets: an id, a line in the access log, a place in the metrics, an answer."""
 
 import asyncio
 import logging
@@ -10,7 +10,10 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access import target_of
 from service.errors import Problem, problem_response
+from service.logs import log_context
+from service.metrics import Metrics
 
 access_logger = logging.getLogger("service.access")
 logger = logging.getLogger("service.errors")
@@ -35,8 +38,9 @@ class RequestContext:
     runs that handler outside of all middleware, where neither header nor log line would be written.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self.app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -44,13 +48,22 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
-        scope.setdefault("state", {})["request_id"] = exchange.request_id
-        try:
-            await self.app(scope, exchange.receive, exchange.send)
-        except Exception as error:
-            await exchange.answer_unexpected(error)
-        finally:
-            exchange.write_access_log()
+        state = scope.setdefault("state", {})
+        state["request_id"] = exchange.request_id
+        state["target"] = exchange.target
+        with log_context(request_id=exchange.request_id), self._metrics.request_in_progress():
+            try:
+                await self.app(scope, exchange.receive, exchange.send)
+            except Exception as error:
+                await exchange.answer_unexpected(error)
+            finally:
+                exchange.write_access_log()
+                self._metrics.observe_request(
+                    method=scope["method"],
+                    route=exchange.target.template,
+                    status=exchange.final_status,
+                    seconds=exchange.seconds,
+                )
 
 
 class _Exchange:
@@ -65,8 +78,22 @@ class _Exchange:
         self._declared_bytes = _declared_bytes(headers)
         self._unread = self._declared_bytes > 0
         self.request_id = _request_id(headers.get(REQUEST_ID_HEADER))
+        self.target = target_of(scope["method"], scope["path"])
         self.status: int | None = None
         self._answered: float | None = None
+
+    @property
+    def final_status(self) -> int:
+        """The answer's status.
+
+        Without one the client left, or the service stopped, before there was an answer.
+        """
+        return self.status or 499
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, so far or to the answer's end."""
+        return (self._answered or time.perf_counter()) - self._started
 
     async def receive(self) -> Message:
         """Pass a message on, noting the end of the body."""
@@ -110,15 +137,15 @@ class _Exchange:
 
     def write_access_log(self) -> None:
         """Write the one line that this request leaves."""
-        ended = self._answered or time.perf_counter()
         fields = {
             "request_id": self.request_id,
             "method": self._scope["method"],
             "path": self._scope["path"],
-            # Without a status the client left, or the service stopped, before there was an answer.
-            "status": self.status or 499,
-            "milliseconds": round(1000 * (ended - self._started), 1),
+            "status": self.final_status,
+            "milliseconds": round(1000 * self.seconds, 1),
         }
+        if (key_id := self._scope["state"].get("key_id")) is not None:
+            fields["key_id"] = key_id
         access_logger.info("request", extra={"fields": fields})
 
 

@@ -13,7 +13,9 @@ from model.embedding import ClipEmbedder
 from model.media.limits import MediaLimits
 from service.classification import Classifier
 from service.keyring import Keyring
+from service.metrics import Metrics
 from service.multipart_form import FormLimits
+from service.observation import Observation
 from service.pipeline import Pipeline, vocabulary_classes
 from service.readiness import Readiness
 from service.retrieval import Retriever, modality_weights
@@ -40,12 +42,15 @@ class Resources:
     uploads: UploadDirectory
     readiness: Readiness
     keyring: Keyring
+    metrics: Metrics
     class_changes: asyncio.Lock
     """Held from reading a class to writing it, so that its words and its vector agree."""
 
 
 @contextmanager
-def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterator[Resources]:
+def open_resources(
+    settings: Settings, embedder: ClipEmbedder | None, observation: Observation
+) -> Iterator[Resources]:
     """Load the model, warm it up and open the library; slow, so run it in a thread.
 
     Raises:
@@ -81,7 +86,11 @@ def open_resources(settings: Settings, embedder: ClipEmbedder | None) -> Iterato
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )
         stack.callback(keyring.close)
-        yield _assembled(settings, embedder, library, pipeline, keyring)
+        card = embedder.card
+        stack.enter_context(observation.metrics.watching(library, lambda: card))
+        yield _assembled(
+            settings, embedder, library, pipeline, keyring=keyring, observation=observation
+        )
 
 
 def get_resources(connection: HTTPConnection) -> Resources:
@@ -129,7 +138,9 @@ def _assembled(
     embedder: ClipEmbedder,
     library: "Library",
     pipeline: Pipeline,
+    *,
     keyring: Keyring,
+    observation: Observation,
 ) -> Resources:
     form_limits = FormLimits(
         max_file_bytes=settings.max_upload_bytes,
@@ -141,12 +152,17 @@ def _assembled(
         library=library,
         pipeline=pipeline,
         classifier=Classifier(
-            pipeline, library, embedder.calibration, dim=embedder.card.embedding_dim
+            pipeline,
+            library,
+            embedder.calibration,
+            observation,
+            dim=embedder.card.embedding_dim,
         ),
-        retriever=Retriever(pipeline, library, modality_weights(embedder.calibration)),
+        retriever=Retriever(pipeline, library, modality_weights(embedder.calibration), observation),
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
         readiness=Readiness(pipeline, cache_seconds=settings.readiness_cache_seconds),
         keyring=keyring,
+        metrics=observation.metrics,
         class_changes=asyncio.Lock(),
     )

@@ -11,6 +11,7 @@ from index.types import Hit, ModalityWeights, SearchFilter, SearchModality
 from model.config import Calibration
 from model.embedding import ClipEmbedding
 from model.errors import ModalityMissing
+from service.observation import Observation
 from service.pipeline import Pipeline, Vector
 
 if TYPE_CHECKING:
@@ -39,7 +40,14 @@ class SearchOptions:
 class Retriever:
     """Turns what is searched by into a vector and asks the library."""
 
-    def __init__(self, pipeline: Pipeline, library: "Library", weights: ModalityWeights) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        library: "Library",
+        weights: ModalityWeights,
+        observation: Observation,
+    ) -> None:
+        self._observation = observation
         self._pipeline = pipeline
         self._library = library
         self._weights = weights
@@ -80,15 +88,16 @@ class Retriever:
         minus: Sequence[Vector],
         exclude: Collection[str] = (),
     ) -> list[Hit]:
-        return await run_in_threadpool(
-            self._library.search,
-            query,
-            modality=options.modality,
-            top_k=options.top_k,
-            filter=options.filter,
-            minus=minus,
-            exclude=exclude,
-        )
+        with self._observation.timed("search"):
+            return await run_in_threadpool(
+                self._library.search,
+                query,
+                modality=options.modality,
+                top_k=options.top_k,
+                filter=options.filter,
+                minus=minus,
+                exclude=exclude,
+            )
 
     def _file_vector(self, embedding: ClipEmbedding, modality: SearchModality) -> Vector | None:
         """Return the vector that the library would have of the same file stored."""

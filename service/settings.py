@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.registry import STORES, check_store
+from service.redaction import redacted
 
 PREFIX = "AVGZSL_"
 
@@ -263,6 +264,5 @@ def _explained(error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else ""
     message = str(error["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    # An address may hold a password, and this text is logged.
-    value = re.sub(r"//[^/]*@", "//***@", str(error["input"]))[:80]
+    value = redacted(str(error["input"]))[:80]
     return f"{PREFIX}{name.upper()} is {value!r}: {message}"

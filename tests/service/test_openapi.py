@@ -27,6 +27,7 @@ OPERATIONS = {
     ("get", "/session"),
     ("post", "/session"),
     ("delete", "/session"),
+    ("get", "/metrics"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 }

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,15 @@ def test_an_overloaded_service_says_when_to_come_again_and_still_answers_texts(
             busy.join()
         assert replies == [200]
         assert client.post("/classify", files=file_part()).status_code == 200
+
+
+def test_a_call_is_made_in_the_context_of_its_caller() -> None:
+    variable: ContextVar[str] = ContextVar("variable")
+
+    async def scenario() -> None:
+        pool = BoundedPool("test", threads=1, waiting=1)
+        variable.set("mine")
+        assert await pool.run(variable.get) == "mine"
+        pool.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,171 @@
+"""Every metric that `/metrics` shows, for Prometheus: its name, its labels and where it comes from.
+
+An application has a registry of its own, so that several in one process do not count together.
+Labels take few values each: a path counts under its route's template, an unknown one as `unknown`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from index.errors import LibraryError
+from index.types import LibraryStatus
+from model.embedding import ModelCard
+from service.version import package_version
+
+if TYPE_CHECKING:
+    from index.library import Library
+
+logger = logging.getLogger(__name__)
+
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+Stage = Literal["search"]
+"""A part of answering that takes time of its own."""
+
+
+class Metrics:
+    """What one application counts."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._requests = Counter(
+            "avgzsl_http_requests",
+            "Requests answered; status 499 where the client left first.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._request_seconds = Histogram(
+            "avgzsl_http_request_duration_seconds",
+            "From a request's first byte to its answer's last.",
+            ["method", "route"],
+            buckets=REQUEST_BUCKETS,
+            registry=self._registry,
+        )
+        self._in_progress = Gauge(
+            "avgzsl_http_requests_in_progress",
+            "Requests that are being received, worked on or answered.",
+            registry=self._registry,
+        )
+        self._stage_seconds = Histogram(
+            "avgzsl_stage_duration_seconds",
+            "Time that a part of answering took.",
+            ["stage"],
+            buckets=STAGE_BUCKETS,
+            registry=self._registry,
+        )
+
+    @contextmanager
+    def request_in_progress(self) -> Iterator[None]:
+        """Count a request as being worked on meanwhile."""
+        with self._in_progress.track_inprogress():
+            yield
+
+    def observe_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        method = method if method in METHODS else "OTHER"
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def observe_stage(self, stage: Stage, seconds: float) -> None:
+        """Count a part of an answer."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    @contextmanager
+    def watching(self, library: "Library", card: Callable[[], ModelCard]) -> Iterator[None]:
+        """Show a library and a model meanwhile; both are asked whenever somebody looks."""
+        collector = _LibraryCollector(library, card)
+        self._registry.register(collector)
+        try:
+            yield
+        finally:
+            self._registry.unregister(collector)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics in the text format that `accept` prefers, and its content type.
+
+        Asks the library, so it is slow.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _LibraryCollector(Collector):
+    """Asks the library what it holds, whenever somebody looks."""
+
+    def __init__(self, library: "Library", card: Callable[[], ModelCard]) -> None:
+        self._library = library
+        self._card = card
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing; else the registry would ask the library for the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is held; where the catalogue is away, only that it is."""
+        card = self._card()
+        yield InfoMetricFamily(
+            "avgzsl_model",
+            "The model that answers.",
+            {
+                "model_id": card.model_id,
+                "head": card.head,
+                "audio_backbone": card.audio_backbone,
+                "video_backbone": card.video_backbone,
+                "text_encoder": card.text_encoder,
+                "device": card.device,
+            },
+        )
+        yield InfoMetricFamily("avgzsl_build", "This program.", {"version": package_version()})
+        try:
+            status = self._library.status()
+        except LibraryError as error:
+            logger.warning("The library cannot be counted: %s", error)
+            status = None
+        yield GaugeMetricFamily(
+            "avgzsl_catalogue_up",
+            "Whether the catalogue could be read.",
+            value=float(status is not None),
+        )
+        if status is not None:
+            yield from _held(status)
+
+
+def _held(status: LibraryStatus) -> Iterator[Metric]:
+    yield GaugeMetricFamily("avgzsl_library_clips", "Stored clips.", value=status.clips)
+    yield GaugeMetricFamily("avgzsl_library_classes", "Classes.", value=status.classes)
+    yield GaugeMetricFamily(
+        "avgzsl_library_windows", "Windows of the stored clips.", value=status.segments
+    )
+    vectors = GaugeMetricFamily(
+        "avgzsl_index_vectors", "Vectors that are searched.", labels=["index"]
+    )
+    recall = GaugeMetricFamily(
+        "avgzsl_index_recall", "Part of the nearest that a search finds.", labels=["index"]
+    )
+    for name, count in status.vectors.items():
+        vectors.add_metric([name], count)
+    for name, index in status.indexes.items():
+        recall.add_metric([name], index.recall)
+    yield vectors
+    yield recall
