@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from service.resources import ResourcesDep
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["metrics"])
 
 
 @router.get(
