@@ -356,6 +356,15 @@ class CatalogueReader:
             )
         return row
 
+    def clip_of(self, content_hash: str) -> ClipRow | None:
+        """Return the first clip whose media have this SHA-256, None where there is none."""
+        return self._session.scalar(
+            select(ClipRow)
+            .where(ClipRow.content_hash == content_hash)
+            .order_by(ClipRow.id)
+            .limit(1)
+        )
+
     def clips(self, row_ids: Sequence[int]) -> dict[int, Clip]:
         """Return the clips of these rows, as far as they exist."""
         found: dict[int, Clip] = {}
@@ -375,6 +384,7 @@ class CatalogueReader:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         clip_ids: Iterable[str] | None = None,
+        content_hash: str | None = None,
     ) -> list[int]:
         """Return the rows of the clips that meet every condition, newest first."""
         query = select(ClipRow.id)
@@ -386,6 +396,8 @@ class CatalogueReader:
             query = query.where(ClipRow.created_at > created_after)
         if created_before is not None:
             query = query.where(ClipRow.created_at < created_before)
+        if content_hash is not None:
+            query = query.where(ClipRow.content_hash == content_hash)
         if clip_ids is None:
             return list(self._session.scalars(query.order_by(ClipRow.id.desc())))
         found: list[int] = []

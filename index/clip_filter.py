@@ -28,6 +28,7 @@ def matching_clips(
         created_after=filter.created_after,
         created_before=filter.created_before,
         clip_ids=filter.clip_ids,
+        content_hash=filter.content_hash,
     )
     if filter.class_name is None:
         return row_ids

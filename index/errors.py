@@ -10,6 +10,7 @@ LibraryError
 ├── InvalidClassName   empty, too long or unprintable
 ├── InvalidTag         empty, too long or unprintable
 ├── ClipNotFound       no clip has this id
+├── DuplicateClip      a clip of the same bytes is there
 ├── ClipUnusable       a model can make no vectors of the clip's media
 ├── InvalidArchive     the file is no archive of a library, or is damaged
 ├── LibraryLocked      another process holds the directory; the message names its pid
@@ -53,6 +54,17 @@ class InvalidTag(LibraryError):
 
 class ClipNotFound(LibraryError):
     """No clip has this id."""
+
+
+class DuplicateClip(LibraryError):
+    """A clip of the same bytes is there, and the caller wanted no second one."""
+
+    def __init__(self, clip_id: str) -> None:
+        super().__init__(
+            f"The clip {clip_id} is of the same file; use that one, or store another of it with "
+            "if_duplicate=store."
+        )
+        self.clip_id = clip_id
 
 
 class ClipUnusable(LibraryError):

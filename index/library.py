@@ -24,7 +24,7 @@ from index.clip_filter import matching_clips
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, storage_errors
-from index.errors import LibraryError, ModelMismatch, StorageError
+from index.errors import DuplicateClip, LibraryError, ModelMismatch, StorageError
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
 from index.media import MediaPlace, ReadableMediaPlace, open_media
@@ -306,12 +306,20 @@ class Library:
 
     # Clips
 
-    def add_clip(self, new: NewClip, media: Path, *, model_id: str | None = None) -> Clip:
+    def add_clip(
+        self,
+        new: NewClip,
+        media: Path,
+        *,
+        model_id: str | None = None,
+        refuse_duplicate: bool = False,
+    ) -> Clip:
         """Store a clip and a copy of its media file; the next search finds it.
 
         File name and content type are cleaned of unprintable characters. `model_id` is whose
         vectors it has. Raises InvalidTag, ModelMismatch, ValueError for a bad vector or window,
-        StorageError; then nothing is stored.
+        StorageError, and DuplicateClip where that is asked for and a clip of the same bytes is
+        there; then nothing is stored.
         """
         with ExitStack() as staging:
             media_file = staging.enter_context(self._media.staging(media))
@@ -322,7 +330,9 @@ class Library:
             try:
                 self._refuse_other_model(model_id)
                 new = checked_clip(new, self._space.dim)
-                clip = self._record_clip(new, media_file, thumbnail)
+                clip = self._record_clip(
+                    new, media_file, thumbnail, refuse_duplicate=refuse_duplicate
+                )
             except BaseException:
                 self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
                 raise
@@ -333,6 +343,12 @@ class Library:
         """Return a clip. Raises ClipNotFound."""
         with self._reading() as reader:
             return clip_record(reader.clip_row(clip_id))
+
+    def clip_of(self, content_hash: str) -> Clip | None:
+        """Return the first clip whose media have this SHA-256 (lower-case hexadecimal), or None."""
+        with self._reading() as reader:
+            row = reader.clip_of(content_hash)
+            return None if row is None else clip_record(row)
 
     def list_clips(
         self, *, filter: SearchFilter | None = None, offset: int = 0, limit: int = 50
@@ -591,10 +607,19 @@ class Library:
             yield writer
 
     def _record_clip(
-        self, new: NewClip, media_file: StagedFile, thumbnail: StagedFile | None
+        self,
+        new: NewClip,
+        media_file: StagedFile,
+        thumbnail: StagedFile | None,
+        *,
+        refuse_duplicate: bool,
     ) -> Clip:
         """Make the files and then the rows of a clip durable."""
         with self._write() as writer:
+            if refuse_duplicate:
+                present = writer.clip_of(media_file.content_hash)
+                if present is not None:
+                    raise DuplicateClip(present.clip_id)
             # Nobody deletes a file meanwhile because it had no row yet: that, too, waits.
             self._media.keep(media_file)
             if thumbnail is not None:

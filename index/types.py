@@ -131,6 +131,7 @@ class SearchFilter:
         created_after: stored strictly later than this (UTC).
         created_before: stored strictly earlier than this (UTC).
         clip_ids: the clip is one of these.
+        content_hash: the clip's media have this SHA-256, lower-case hexadecimal.
     """
 
     tags: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ class SearchFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     clip_ids: tuple[str, ...] | None = None
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,12 @@ def store_clips(tour: Tour) -> None:
             escape(", ".join(clip["tags"])),
         )
     tour.console.print(table)
+    skipping = {"if_duplicate": "skip"}
+    again = tour.call("POST", "/clips", files=tour.upload(AUDIO), data=skipping).json()
+    same = tour.call("GET", "/clips", params={"sha256": again["sha256"], "tags": [TAG]}).json()
+    if tour.clip_ids[AUDIO] not in [clip["clip_id"] for clip in same["items"]]:
+        raise DemoFailed(f"{AUDIO} is stored, but its sha256 does not find it: {same}")
+    tour.console.print(f"{AUDIO} again: it is there already, so nothing was stored.")
 
 
 def find_clips(tour: Tour) -> None:

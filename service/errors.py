@@ -214,6 +214,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         library_errors.InvalidClassName: Problem(422, "invalid_class_name"),
         library_errors.InvalidTag: Problem(422, "invalid_tag"),
         library_errors.ClipNotFound: Problem(404, "clip_not_found"),
+        library_errors.DuplicateClip: Problem(409, "duplicate_clip"),
         library_errors.ClipUnusable: Problem(422, "clip_unusable"),
         library_errors.InvalidArchive: Problem(422, "invalid_archive"),
         library_errors.LibraryLocked: Problem(503, "library_locked"),

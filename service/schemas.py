@@ -51,6 +51,11 @@ Words = Annotated[str, Field(min_length=1, max_length=QUERY_LIMIT), AfterValidat
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 ClipModality = Literal["audio", "video"]
 ClipId = Annotated[str, Field(min_length=1, max_length=64)]
+Sha256 = Annotated[
+    str,
+    Field(min_length=64, max_length=64, pattern="^[0-9a-fA-F]*$"),
+    AfterValidator(str.lower),
+]
 Tags = Annotated[list[str], Field(max_length=TAGS_LIMIT)]
 TopK = Annotated[int, Field(ge=1, le=TOP_K_LIMIT, description="How many, best first.")]
 SearchModality = Annotated[
@@ -380,6 +385,15 @@ class Classes(Answer):
 # Clips
 
 
+IfDuplicate = Annotated[
+    Literal["store", "skip"],
+    Field(
+        description="Where a clip of the same bytes is there: `store` another, or `skip` this file "
+        "and answer with the one that is there, which stays as it is."
+    ),
+]
+
+
 class ClipForm(RequestPart):
     """Fields of `POST /clips` besides the file."""
 
@@ -388,6 +402,7 @@ class ClipForm(RequestPart):
         description="Repeat the field for each.",
         examples=[["holiday", "beach"]],
     )
+    if_duplicate: IfDuplicate = "store"
     mode: Literal["sync"] = Field("sync", description="`sync` answers once the clip is stored.")
 
 
@@ -403,6 +418,10 @@ class ClipPatch(RequestPart):
 class ClipQuery(ClipConditions, PageQuery):
     """Query string of `GET /clips`; `tags` is repeated."""
 
+    sha256: Sha256 | None = Field(
+        None, description="The clip's file has this SHA-256, hexadecimal, in any case."
+    )
+
 
 class Clip(Answer):
     """A stored clip."""
@@ -414,7 +433,7 @@ class Clip(Answer):
                     "clip_id": "0198c7f2",
                     "filename": "beach.mp4",
                     "content_type": "video/mp4",
-                    "content_hash": "9f86d081" * 8,
+                    "sha256": "9f86d081" * 8,
                     "size_bytes": 734003,
                     "duration_seconds": 4.0,
                     "modalities": {
@@ -436,7 +455,7 @@ class Clip(Answer):
     clip_id: str
     filename: str
     content_type: str
-    content_hash: str = Field(description="SHA-256 of the file, hexadecimal.")
+    sha256: str = Field(description="SHA-256 of the file, hexadecimal.")
     size_bytes: int
     duration_seconds: float
     modalities: Modalities

@@ -88,7 +88,7 @@ def clip(stored: library.Clip) -> schemas.Clip:
         clip_id=stored.clip_id,
         filename=stored.filename,
         content_type=stored.content_type,
-        content_hash=stored.content_hash,
+        sha256=stored.content_hash,
         size_bytes=stored.size_bytes,
         duration_seconds=stored.duration_seconds,
         modalities=_modalities_of_records(stored.modalities),
@@ -137,6 +137,7 @@ def search_filter(
         created_after=wanted.created_after,
         created_before=wanted.created_before,
         clip_ids=None if clip_ids is None else tuple(clip_ids),
+        content_hash=wanted.sha256 if isinstance(wanted, schemas.ClipQuery) else None,
     )
 
 

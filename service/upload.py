@@ -4,6 +4,7 @@ Starlette's own form parser spools every file to its end before a handler runs, 
 does not bound files; so the body is parsed here as it arrives, and reading stops at the limit.
 """
 
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,11 +27,15 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that was received, gone when the request is answered, and the form's other fields."""
+    """A file that was received, gone when the request is answered, and the form's other fields.
+
+    `sha256` is of the file's bytes, lower-case hexadecimal.
+    """
 
     path: Path
     filename: str
     content_type: str
+    sha256: str
     fields: Mapping[str, list[str]]
 
     def form(self, schema: type[ModelT]) -> ModelT:
@@ -70,8 +75,8 @@ class UploadDirectory:
             with storage_errors("create a file for the upload"):
                 file = await run_in_threadpool(path.open, "xb")
             with file:
-                await self._store(request, reader, file)
-            yield Upload(path, reader.filename, reader.content_type, reader.fields)
+                sha256 = await self._store(request, reader, file)
+            yield Upload(path, reader.filename, reader.content_type, sha256, reader.fields)
         finally:
             path.unlink(missing_ok=True)
 
@@ -80,7 +85,9 @@ class UploadDirectory:
         if declared.isdecimal() and int(declared) > self._limits.max_body_bytes:
             raise file_too_large(self._limits)
 
-    async def _store(self, request: Request, reader: FormReader, file: BinaryIO) -> None:
+    async def _store(self, request: Request, reader: FormReader, file: BinaryIO) -> str:
+        """Write the file and return the SHA-256 of its bytes, hexadecimal."""
+        digest = hashlib.sha256()
         received = 0
         async for chunk in request.stream():
             piece = reader.feed(chunk)
@@ -88,11 +95,13 @@ class UploadDirectory:
             if received > self._limits.max_body_bytes:
                 raise file_too_large(self._limits)
             if piece:
+                digest.update(piece)
                 with storage_errors("store the upload"):
                     await run_in_threadpool(file.write, piece)
         reader.finish()
         with storage_errors("store the upload"):
             await run_in_threadpool(file.flush)
+        return digest.hexdigest()
 
 
 def _boundary(request: Request) -> bytes:

@@ -1,5 +1,6 @@
 """`/clips`: the stored clips and their files."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,7 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from index.errors import DuplicateClip
 from index.names import checked_tags
+from index.types import Clip
 from service import schemas, shaping
 from service.content_types import safe_content_type
 from service.documentation import multipart_body, problems
@@ -15,9 +18,10 @@ from service.errors import ThumbnailNotFound
 from service.media_response import media_response, thumbnail_response
 from service.multipart_form import safe_filename
 from service.pipeline import new_clip
-from service.resources import ResourcesDep
+from service.resources import Resources, ResourcesDep
 from service.routes.json_route import JsonRoute
 from service.routes.uploads import UploadDep
+from service.upload import Upload
 
 router = APIRouter(tags=["clips"], route_class=JsonRoute)
 
@@ -27,11 +31,32 @@ router = APIRouter(tags=["clips"], route_class=JsonRoute)
     status_code=201,
     summary="Store a clip",
     openapi_extra=multipart_body(schemas.ClipForm),
-    responses=problems(400, 413, 415, 422, 429, 507),
+    responses={
+        200: {"model": schemas.Clip, "description": "The clip of the same file that is there."},
+        **problems(400, 413, 415, 422, 429, 507),
+    },
 )
 async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Response) -> schemas.Clip:
     """Store a clip; the next search finds it."""
-    tags = checked_tags(upload.form(schemas.ClipForm).tags)
+    form = upload.form(schemas.ClipForm)
+    tags, skips = checked_tags(form.tags), form.if_duplicate == "skip"
+    stored = await run_in_threadpool(resources.library.clip_of, upload.sha256) if skips else None
+    if stored is not None:
+        response.status_code = 200
+    else:
+        try:
+            stored = await _store(upload, tags, resources, refuse_duplicate=skips)
+        except DuplicateClip as error:
+            # Another request was faster.
+            stored = await run_in_threadpool(resources.library.get_clip, error.clip_id)
+            response.status_code = 200
+    response.headers["Location"] = f"/clips/{stored.clip_id}"
+    return shaping.clip(stored)
+
+
+async def _store(
+    upload: Upload, tags: Sequence[str], resources: Resources, *, refuse_duplicate: bool
+) -> Clip:
     embedding, thumbnail = await resources.pipeline.embed_clip_with_thumbnail(upload.path)
     new = new_clip(
         embedding,
@@ -40,9 +65,9 @@ async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Respons
         tags=tags,
         thumbnail=thumbnail,
     )
-    stored = await run_in_threadpool(resources.library.add_clip, new, upload.path)
-    response.headers["Location"] = f"/clips/{stored.clip_id}"
-    return shaping.clip(stored)
+    return await run_in_threadpool(
+        resources.library.add_clip, new, upload.path, refuse_duplicate=refuse_duplicate
+    )
 
 
 @router.get("/clips", summary="List clips", responses=problems(422))

@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def test_a_clip_is_stored_shown_and_listed(client: TestClient) -> None:
     assert reply.headers["location"] == f"/clips/{clip['clip_id']}"
     assert clip["filename"] == "beach.mp4"
     assert clip["content_type"] == "video/mp4"
-    assert clip["content_hash"] == hashlib.sha256(mp4()).hexdigest()
+    assert clip["sha256"] == hashlib.sha256(mp4()).hexdigest()
     assert clip["size_bytes"] == len(mp4())
     assert sorted(clip["tags"]) == ["holiday", "sea"]
     assert clip["modalities"]["audio"]["used"]
@@ -86,6 +87,8 @@ def test_the_listing_is_filtered(client: TestClient) -> None:
         {"created_before": "tomorrow"},
         {"modality": "smell"},
         {"colour": "red"},
+        {"sha256": "abc"},
+        {"sha256": "x" * 64},
     ],
 )
 def test_an_impossible_listing_is_refused(shared: TestClient, params: dict[str, Any]) -> None:
@@ -117,6 +120,47 @@ def test_too_many_tags_are_refused(shared: TestClient) -> None:
     data = {"tags": [f"t{i}" for i in range(51)]}
 
     assert_problem(shared.post("/clips", files=file_part(), data=data), 422, "invalid_request")
+
+
+def test_the_clip_of_a_file_is_found_by_its_sha256(client: TestClient) -> None:
+    first, second = store(client, wav(hertz=300)), store(client, wav(hertz=400))
+    digest = hashlib.sha256(wav(hertz=300)).hexdigest()
+
+    assert client.get("/clips", params={"sha256": digest}).json()["items"] == [first]
+    assert client.get("/clips", params={"sha256": digest.upper()}).json()["items"] == [first]
+    assert client.get("/clips", params={"sha256": second["sha256"]}).json()["items"] == [second]
+    assert client.get("/clips", params={"sha256": "0" * 64}).json()["total"] == 0
+
+
+def test_the_same_file_is_stored_twice_unless_told_otherwise(client: TestClient) -> None:
+    first = store(client, tags=["sea"])
+    second = store(client, if_duplicate="store")
+
+    assert second["clip_id"] != first["clip_id"]
+    reply = client.post("/clips", files=file_part(), data={"if_duplicate": "skip", "tags": ["x"]})
+    assert reply.status_code == 200
+    assert reply.json() == first
+    assert reply.headers["location"] == f"/clips/{first['clip_id']}"
+    assert client.get("/clips").json()["total"] == 2
+
+
+def test_a_file_that_is_not_there_yet_is_stored_with_skip(client: TestClient) -> None:
+    store(client, wav(hertz=300))
+
+    assert store(client, wav(hertz=400), if_duplicate="skip")["sha256"] != ""
+    assert client.get("/clips").json()["total"] == 2
+
+
+def test_of_equal_files_sent_at_once_with_skip_one_is_stored(client: TestClient) -> None:
+    def send(_: int) -> tuple[int, str]:
+        reply = client.post("/clips", files=file_part(), data={"if_duplicate": "skip"})
+        return reply.status_code, reply.json()["clip_id"]
+
+    with ThreadPoolExecutor(4) as pool:
+        replies = list(pool.map(send, range(8)))
+
+    assert sorted(status for status, _ in replies) == [200] * 7 + [201]
+    assert len({clip_id for _, clip_id in replies}) == 1
 
 
 def test_a_removed_clip_is_gone(client: TestClient) -> None:

@@ -161,7 +161,7 @@ def test_a_sound_has_no_thumbnail(client: TestClient) -> None:
 def test_a_file_that_vanished_is_a_storage_error(tmp_path: Path) -> None:
     with TestClient(make_app(tmp_path)) as client:
         clip = store(client)
-        for path in (tmp_path / "library" / "media").rglob(clip["content_hash"]):
+        for path in (tmp_path / "library" / "media").rglob(clip["sha256"]):
             path.unlink()
 
         assert_problem(client.get(clip["media_url"]), 507, "storage_error")
