@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service import key_commands, library_commands
+from service import (
+    class_commands,
+    classify_command,
+    clip_commands,
+    key_commands,
+    library_commands,
+    model_commands,
+    search_command,
+)
 from service.terminal import fail, settings_of
 from service.version import package_version
 
@@ -20,11 +28,8 @@ app = typer.Typer(
     name="avgzsl",
     help="Zero-shot audio-video classification and retrieval.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(key_commands.app, name="keys")
-app.add_typer(library_commands.app, name="library")
 
 
 def _print_version(wanted: bool) -> None:
@@ -121,3 +126,15 @@ Ready at {url} (documentation: {url}/docs). Try:
   curl --json '{{"query": "a dog barking"}}' {url}/retrieve
 """
     )
+
+
+app.command()(classify_command.classify)
+app.command()(search_command.search)
+app.add_typer(class_commands.app, name="classes")
+app.add_typer(clip_commands.app, name="clips")
+app.command()(model_commands.model)
+app.command()(model_commands.embed)
+for handed_over in (model_commands.train, model_commands.evaluate):
+    app.command(context_settings=model_commands.HANDED_OVER)(handed_over)
+app.add_typer(key_commands.app, name="keys")
+app.add_typer(library_commands.app, name="library")

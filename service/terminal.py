@@ -1,12 +1,23 @@
-"""What the commands have in common: settings from options, and errors told in one line."""
+"""What the commands have in common: settings from options, errors in one line, tables and JSON.
 
-from collections.abc import Mapping
+Data goes to the output, everything else to the error stream, so that a pipe gets data alone.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
     from service.settings import Settings
+
+BAR_CELLS = 16
 
 
 def settings_of(options: Mapping[str, Any]) -> "Settings":
@@ -21,5 +32,59 @@ def settings_of(options: Mapping[str, Any]) -> "Settings":
 
 def fail(message: str) -> NoReturn:
     """Print an error and exit with 1."""
-    typer.echo(f"avgzsl: {message}", err=True)
+    complain(message)
     raise typer.Exit(1)
+
+
+def misused(message: str) -> NoReturn:
+    """Print what is wrong with a command's arguments and exit with 2."""
+    complain(message)
+    raise typer.Exit(2)
+
+
+def complain(message: str) -> None:
+    """Print an error and go on."""
+    typer.echo(f"avgzsl: {message}", err=True)
+
+
+def print_json(answer: "BaseModel", **more: Any) -> None:
+    """Print an answer as one line of JSON, with `more` in front of it."""
+    typer.echo(json.dumps({**more, **answer.model_dump(mode="json", by_alias=True)}))
+
+
+def show(table: "RenderableType") -> None:
+    """Print something of rich's; in colour and as wide as it is where a terminal shows it."""
+    console().print(table)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console on the output or the error stream."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def new_table(*columns: str) -> "Table":
+    """Return a table without rules between its cells."""
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def bar(share: float) -> "RenderableType":
+    """Return a bar for a number between 0 and 1."""
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
+
+    return ProgressBar(total=1.0, completed=max(0.0, share), width=BAR_CELLS)
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """Show what takes a while, if somebody looks at a terminal."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield
+        return
+    with screen.status(message):
+        yield
