@@ -16,7 +16,9 @@ ModelError
     ├── DurationTooLong        more seconds than the limit
     ├── FrameTooLarge          more pixels in a frame than the limit
     ├── TooManyStreams         more streams than the limit
-    └── DecodeTimeout          decoding took longer than the limit
+    ├── DecodeTimeout          decoding took longer than the limit
+    ├── DecodeMemoryExceeded   decoding needs more memory than the limit
+    └── DecoderCrashed         the process that decoded it died
 
 Each message says what was wrong, the offending value, the limit where there is one, and what to do.
 """
@@ -112,3 +114,15 @@ class DecodeTimeout(MediaError):
     """Decoding took longer than the limit."""
 
     code = "decode_timeout"
+
+
+class DecodeMemoryExceeded(MediaError):
+    """Decoding needs more memory than the limit."""
+
+    code = "decode_memory_exceeded"
+
+
+class DecoderCrashed(MediaError):
+    """The process that decoded the file died of it."""
+
+    code = "decoder_crashed"

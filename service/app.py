@@ -1,7 +1,7 @@
 """The application: routes, error handlers and the resources that live as long as it runs."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from service.documentation import with_access, with_problems
 from service.errors import install_error_handlers
 from service.observation import Observation
 from service.request_context import REQUEST_ID_HEADER, RequestContext
-from service.resources import open_resources
+from service.resources import log_broken, open_resources
 from service.routes import (
     classes,
     classify,
@@ -72,6 +72,7 @@ def create_app(
     *,
     embedder: ClipEmbedder | None = None,
     tracer_provider: "TracerProvider | None" = None,
+    on_broken: Callable[[str], None] = log_broken,
 ) -> FastAPI:
     """Build the application.
 
@@ -83,6 +84,8 @@ def create_app(
         embedder: used instead of the model that the settings name.
         tracer_provider: records traces, instead of what the OTEL_* variables ask for; shut down
             at the end of the lifespan.
+        on_broken: called with a reason, from some thread, when the model has failed too often and
+            the process should end.
     """
     observation = Observation(tracing=Tracing(tracer_provider or provider_from_environment()))
 
@@ -90,7 +93,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             stack.callback(observation.tracing.close)
-            opening = open_resources(settings, embedder, observation)
+            opening = open_resources(settings, embedder, observation, on_broken)
             app.state.resources = await run_in_threadpool(stack.enter_context, opening)
             logger.info("ready", extra={"fields": {"data_dir": settings.data_dir}})
             yield

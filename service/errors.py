@@ -13,6 +13,7 @@ ServiceError
 ├── ThumbnailNotFound      the clip has no picture to show
 ├── RangeNotSatisfiable    the bytes asked for lie behind the end of the file
 ├── Overloaded             the queue is full
+├── ModelFailed            the model raised an error
 ├── NotReady               the model does not answer
 ├── HostNotAllowed         the request's Host is no name of this service
 ├── CrossSiteRequest       a page of another site sent a request that changes something
@@ -22,8 +23,9 @@ ServiceError
 ├── RateLimited            the caller has sent too many requests in a span of time
 └── TooManyConcurrent      the caller has too many requests under way
 
-`model.errors.MediaError` and `index.errors.LibraryError` are answered by the same table. An
-exception that is not in it is a fault of the service: 500, logged, its text kept from the client.
+`model.errors.MediaError`, `model.errors.OutOfMemory` and `index.errors.LibraryError` are answered
+by the same table. An exception that is not in it is a fault of the service: 500, logged, its text
+kept from the client.
 """
 
 import json
@@ -113,6 +115,10 @@ class Overloaded(ServiceError):
         self.headers = {"Retry-After": str(retry_after_seconds)}
 
 
+class ModelFailed(ServiceError):
+    """The model raised an error on this."""
+
+
 class NotReady(ServiceError):
     """The model does not answer."""
 
@@ -186,6 +192,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         ThumbnailNotFound: Problem(404, "thumbnail_not_found"),
         RangeNotSatisfiable: Problem(416, "range_not_satisfiable"),
         Overloaded: Problem(429, "overloaded"),
+        ModelFailed: Problem(503, "model_failed"),
         NotReady: Problem(503, "not_ready"),
         HostNotAllowed: Problem(421, "host_not_allowed"),
         CrossSiteRequest: Problem(403, "cross_site_request"),
@@ -207,6 +214,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         model_errors.FrameTooLarge: Problem(413, "frame_too_large"),
         model_errors.TooManyStreams: Problem(422, "too_many_streams"),
         model_errors.DecodeTimeout: Problem(422, "decode_timeout"),
+        model_errors.DecodeMemoryExceeded: Problem(422, "decode_memory_exceeded"),
+        model_errors.DecoderCrashed: Problem(422, "decoder_crashed"),
+        model_errors.OutOfMemory: Problem(503, "out_of_memory"),
         library_errors.ApiKeyExists: Problem(409, "api_key_exists"),
         library_errors.ApiKeyNotFound: Problem(404, "api_key_not_found"),
         library_errors.ClassExists: Problem(409, "class_exists"),
@@ -235,7 +245,13 @@ TITLES: Mapping[int, str] = MappingProxyType({499: "Client Disconnected"})
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of the table, and every refusal of the router, as problem+json."""
-    for base in (ServiceError, model_errors.MediaError, library_errors.LibraryError):
+    known = (
+        ServiceError,
+        model_errors.MediaError,
+        model_errors.OutOfMemory,
+        library_errors.LibraryError,
+    )
+    for base in known:
         app.add_exception_handler(base, answer_known)
     app.add_exception_handler(ClientDisconnect, answer_known)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

@@ -6,7 +6,7 @@ Nothing heavy is imported at the top, as in `service.cli`.
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,21 +215,22 @@ def _reindexed(
     from index.reindexing import reindex_library  # noqa: PLC0415
     from model.errors import ModelError  # noqa: PLC0415
     from service.reindexing import EmbedderAsNewModel  # noqa: PLC0415
-    from service.resources import load_embedder, media_limits  # noqa: PLC0415
+    from service.resources import open_pipeline  # noqa: PLC0415
 
-    try:
-        embedder = load_embedder(settings)
-    except ModelError as error:
-        fail(str(error))
-    return reindex_library(
-        settings.library_dir,
-        EmbedderAsNewModel(embedder, media_limits(settings)),
-        catalogue_url=settings.catalogue_url,
-        media_url=settings.media_url,
-        progress=lambda now: progress("Embedding clips", now.done + now.failed, now.clips),
-        threads=settings.decode_threads,
-        accept_failures=accept_failures,
-    )
+    with ExitStack() as stack:
+        try:
+            pipeline = stack.enter_context(open_pipeline(settings))
+        except ModelError as error:
+            fail(str(error))
+        return reindex_library(
+            settings.library_dir,
+            EmbedderAsNewModel(pipeline),
+            catalogue_url=settings.catalogue_url,
+            media_url=settings.media_url,
+            progress=lambda now: progress("Embedding clips", now.done + now.failed, now.clips),
+            threads=2 * settings.decode_workers,
+            accept_failures=accept_failures,
+        )
 
 
 def _cancel_reindexing(settings: "Settings", as_json: bool) -> None:

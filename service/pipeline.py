@@ -1,84 +1,232 @@
 """From files and texts to vectors, off the event loop and never more at a time than there is room.
 
-The only place where requests reach the model.
+The only place where requests reach the model. A clip goes through a decoding process, chunk by
+chunk into the model's batcher, and is put together again here.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.types import ModalityRecord, NewClass, NewClip, Segment
-from model.embedding import ClassText, ClipEmbedder, ClipEmbedding, embed_file
-from model.errors import MediaError
-from model.media.clip import thumbnail
+from model.embedding import (
+    ClassText,
+    ClipEmbedder,
+    ClipEmbedding,
+    ForwardedChunk,
+    WindowEmbedding,
+    whole_clip,
+)
 from model.media.limits import MediaLimits
+from model.media.tasks import ClipHead, ClipTail, decode_clip
 from model.media.types import ModalityChoice, ModalityUse
+from service.cancellation import Cancellation, WorkCancelled
+from service.decoding import DecodePool
+from service.engine import Engine
 from service.pool import BoundedPool
 
 logger = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
 
-TEXT_THREADS = 2
-TEXTS_WAITING = 256
-
 THUMBNAIL_SIZE = 320
 """Length in pixels of a thumbnail's longer side."""
 
+CHUNKS_AHEAD = 2
+"""Chunks of one clip that wait for the model before its decoder has to wait too."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeProgress:
+    """How far a clip is decoded, in seconds, and what its header says it lasts, true or not."""
+
+    decoded_seconds: float
+    declared_seconds: float | None
+
+
+OnProgress = Callable[[DecodeProgress], None]
+
 
 class Pipeline:
-    """Embeds clips and texts in threads of its own; texts never wait behind clips."""
+    """Embeds clips and texts; texts never wait behind clips.
+
+    Args:
+        engine: the model that answers.
+        decoder: the processes that decode.
+        limits: what one clip may cost.
+        clips: the threads that see clips through, and the bound of how many may be accepted.
+    """
 
     def __init__(
-        self, embedder: ClipEmbedder, limits: MediaLimits, *, decode_threads: int, queue_size: int
+        self, engine: Engine, decoder: DecodePool, limits: MediaLimits, clips: BoundedPool
     ) -> None:
-        self._embedder = embedder
+        self._engine = engine
+        self._decoder = decoder
         self._limits = limits
-        self._clips = BoundedPool("clip", threads=decode_threads, waiting=queue_size)
-        self._texts = BoundedPool("text", threads=TEXT_THREADS, waiting=TEXTS_WAITING)
+        self._clips = clips
+
+    @property
+    def engine(self) -> Engine:
+        """The model that answers."""
+        return self._engine
+
+    @property
+    def decoder(self) -> DecodePool:
+        """The processes that decode."""
+        return self._decoder
 
     def require_room(self) -> None:
         """Raise Overloaded if a clip that came now would be refused."""
         self._clips.require_room()
 
-    async def embed_clip(self, path: Path, *, modality: ModalityChoice = "auto") -> ClipEmbedding:
-        """Decode and embed a file. Raises MediaError, Overloaded."""
-        return await self._clips.run(
-            lambda: embed_file(self._embedder, path, limits=self._limits, modality=modality)
+    async def embed_clip(
+        self,
+        path: Path,
+        *,
+        modality: ModalityChoice = "auto",
+        on_progress: OnProgress | None = None,
+        limits: MediaLimits | None = None,
+    ) -> ClipEmbedding:
+        """Decode and embed a file; cancelled, its decoder is stopped and nothing more is run.
+
+        Args:
+            path: the media file.
+            modality: what is used of it.
+            on_progress: called after each chunk, in a thread.
+            limits: what it may cost; by default what any upload may.
+
+        Raises:
+            MediaError, Overloaded, OutOfMemory, ModelFailed.
+        """
+        work = partial(
+            embed_decoded,
+            self._engine,
+            self._decoder,
+            path,
+            limits or self._limits,
+            modality=modality,
+            on_progress=on_progress,
         )
+        embedding, _ = await self._clips.run(lambda cancellation: work(cancellation=cancellation))
+        return embedding
 
-    async def embed_clip_with_thumbnail(self, path: Path) -> tuple[ClipEmbedding, bytes | None]:
-        """Decode and embed a file, and draw its thumbnail. Raises MediaError, Overloaded."""
+    async def embed_clip_with_thumbnail(
+        self,
+        path: Path,
+        *,
+        on_progress: OnProgress | None = None,
+        limits: MediaLimits | None = None,
+    ) -> tuple[ClipEmbedding, bytes | None]:
+        """Decode and embed a file, and draw its thumbnail; otherwise as `embed_clip`."""
+        work = partial(
+            embed_decoded,
+            self._engine,
+            self._decoder,
+            path,
+            limits or self._limits,
+            thumbnail_size=THUMBNAIL_SIZE,
+            on_progress=on_progress,
+        )
+        return await self._clips.run(lambda cancellation: work(cancellation=cancellation))
 
-        def work() -> tuple[ClipEmbedding, bytes | None]:
-            embedding = embed_file(self._embedder, path, limits=self._limits)
-            return embedding, self._thumbnail(path)
+    def embed_clip_waiting(self, path: Path) -> ClipEmbedding:
+        """Decode and embed a file in the calling thread, for work that has threads of its own.
 
-        return await self._clips.run(work)
+        Raises:
+            MediaError, OutOfMemory, ModelFailed.
+        """
+        embedding, _ = embed_decoded(
+            self._engine, self._decoder, path, self._limits, cancellation=Cancellation()
+        )
+        return embedding
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed sentences as they are, (len(texts), D) float32. Raises Overloaded."""
-        return await self._texts.run(lambda: self._embedder.embed_texts(texts))
+        """Embed sentences as they are, (len(texts), D) float32.
+
+        Raises:
+            Overloaded, OutOfMemory, ModelFailed.
+        """
+        if not texts:
+            return self._no_vectors()
+        return await asyncio.wrap_future(self._engine.texts.submit(texts))
 
     async def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
-        """Embed classes, (len(classes), D) float32. Raises Overloaded."""
-        return await self._texts.run(lambda: self._embedder.embed_classes(classes))
+        """Embed classes, (len(classes), D) float32. Raises as `embed_texts` does."""
+        if not classes:
+            return self._no_vectors()
+        return await asyncio.wrap_future(self._engine.classes.submit(classes))
 
-    def _thumbnail(self, path: Path) -> bytes | None:
+    def _no_vectors(self) -> NDArray[np.float32]:
+        return np.zeros((0, self._engine.embedder.card.embedding_dim), np.float32)
+
+
+def embed_decoded(
+    engine: Engine,
+    decoder: DecodePool,
+    path: Path,
+    limits: MediaLimits,
+    *,
+    modality: ModalityChoice = "auto",
+    thumbnail_size: int | None = None,
+    on_progress: OnProgress | None = None,
+    cancellation: Cancellation,
+) -> tuple[ClipEmbedding, bytes | None]:
+    """See one clip through, waiting: its embedding, and its thumbnail where one is asked for.
+
+    Raises:
+        MediaError, OutOfMemory, ModelFailed, WorkCancelled.
+    """
+    embedder = engine.embedder
+    windows: list[WindowEmbedding] = []
+    ahead: deque[Future[ForwardedChunk]] = deque()
+    declared: float | None = None
+    items = decoder.stream(
+        decode_clip,
+        *(path, limits, embedder.decode_spec, modality, thumbnail_size),
+        silence_seconds=limits.decode_timeout_seconds,
+        cancellation=cancellation,
+    )
+    try:
+        while True:
+            try:
+                item = next(items)
+            except StopIteration as stop:
+                tail: ClipTail = stop.value
+                break
+            if isinstance(item, ClipHead):
+                declared = item.declared_duration_seconds
+                continue
+            ahead.append(engine.chunks.submit(embedder.prepare(item)))
+            if on_progress is not None:
+                on_progress(DecodeProgress(item.windows[-1][1], declared))
+            if len(ahead) > CHUNKS_AHEAD:
+                windows += embedder.finish(_result(ahead.popleft(), cancellation))
+        for future in ahead:
+            windows += embedder.finish(_result(future, cancellation))
+    finally:
+        items.close()
+        for future in ahead:
+            future.cancel()
+    if tail.thumbnail_failure is not None:
+        logger.info("no thumbnail: %s", tail.thumbnail_failure)
+    return whole_clip(windows, tail.summary), tail.thumbnail
+
+
+def _result(future: Future[ForwardedChunk], cancellation: Cancellation) -> ForwardedChunk:
+    """Wait for the model; a chunk of a clip that nobody waits for is dropped before its turn."""
+    with cancellation.calling(future.cancel):
         try:
-            return thumbnail(path, self._limits, THUMBNAIL_SIZE)
-        except MediaError as error:
-            # The clip itself could be read: it is worth storing without a picture to show.
-            logger.info("no thumbnail: %s", error)
-            return None
-
-    def close(self) -> None:
-        """Wait for what is being worked on and stop the threads."""
-        self._clips.close()
-        self._texts.close()
+            return future.result()
+        except CancelledError:
+            raise WorkCancelled from None
 
 
 def vocabulary_classes(embedder: ClipEmbedder) -> list[NewClass]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.cancellation import Cancellation
 from service.errors import Overloaded
 
 T = TypeVar("T")
@@ -15,13 +16,18 @@ RETRY_AFTER_SECONDS = 2
 
 
 class BoundedPool:
-    """Runs at most `threads` calls at once while at most `waiting` wait; one more is refused."""
+    """Runs at most `threads` calls at once; more than `places`, running or waiting, are refused."""
 
-    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+    def __init__(self, name: str, *, threads: int, places: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._places = threads + waiting
+        self._places = places
         self._taken = 0
         self._lock = threading.Lock()
+
+    @property
+    def taken(self) -> int:
+        """How many calls run or wait."""
+        return self._taken
 
     def require_room(self) -> None:
         """Raise Overloaded if a call made now would be refused."""
@@ -32,10 +38,11 @@ class BoundedPool:
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
 
-    async def run(self, function: Callable[[], T]) -> T:
+    async def run(self, function: Callable[[Cancellation], T]) -> T:
         """Call `function` in a thread and return what it returns.
 
-        Cancelled while it waits, the call is never made; once made, it holds its place to its end.
+        Cancelled while it waits, the call is never made; once made, it is told by its argument, and
+        holds its place to its end.
 
         Raises:
             Overloaded: there is no place; the function is not called.
@@ -43,10 +50,15 @@ class BoundedPool:
         with self._lock:
             self.require_room()
             self._taken += 1
+        cancellation = Cancellation()
         # In a copy of this context, so that log lines tell whose work it is.
-        future = self._executor.submit(contextvars.copy_context().run, function)
+        future = self._executor.submit(contextvars.copy_context().run, function, cancellation)
         future.add_done_callback(lambda _: self._leave())
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            cancellation.cancel()
+            raise
 
     def close(self) -> None:
         """Drop the calls that wait, and wait for those being made."""

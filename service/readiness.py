@@ -1,42 +1,55 @@
-"""Whether the model answers: a real forward pass, repeated every few seconds at most."""
+"""Whether clips and texts can be answered: real forward passes, every few seconds at most."""
 
 import asyncio
 import time
 
 import numpy as np
 
+from service.decoding import DecodePool
+from service.engine import Engine
 from service.errors import NotReady
-from service.pipeline import Pipeline
 
-SENTENCE = "a dog barks"
 TIMEOUT_SECONDS = 10.0
 
 
 class Readiness:
     """Remembers the last check, so that probes cost nothing however often they come."""
 
-    def __init__(self, pipeline: Pipeline, *, cache_seconds: float) -> None:
-        self._pipeline = pipeline
+    def __init__(self, engine: Engine, decoder: DecodePool, *, cache_seconds: float) -> None:
+        self._engine = engine
+        self._decoder = decoder
         self._cache_seconds = cache_seconds
         self._lock = asyncio.Lock()
         self._checked_at = -float("inf")
         self._failure: str | None = None
 
     async def check(self) -> None:
-        """Raise NotReady unless a recent forward pass succeeded."""
+        """Raise NotReady unless recent passes of sound, pictures, texts and names succeeded.
+
+        And unless there is a process that decodes, now, and no request has found the model broken
+        since.
+        """
         async with self._lock:
             if time.monotonic() - self._checked_at > self._cache_seconds:
                 self._failure = await self._try()
                 self._checked_at = time.monotonic()
         if self._failure is not None:
             raise NotReady(self._failure)
+        if not self._decoder.alive:
+            raise NotReady("No process that decodes is alive; new ones are being started.")
+        if not self._engine.is_healthy:
+            raise NotReady("The model failed on the last request.")
 
     async def _try(self) -> str | None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                vectors = await self._pipeline.embed_texts([SENTENCE])
+                chunk, *texts = await asyncio.gather(
+                    *(asyncio.wrap_future(check) for check in self._engine.checks())
+                )
         except TimeoutError:
             return f"The model did not answer within {TIMEOUT_SECONDS:g} seconds."
         except Exception as error:
             return f"The model fails: {type(error).__name__}."
-        return None if np.isfinite(vectors).all() else "The model answers with numbers not finite."
+        vectors = (chunk.audio, chunk.video, *texts)
+        is_finite = all(np.isfinite(v).all() for v in vectors)
+        return None if is_finite else "The model answers with numbers not finite."

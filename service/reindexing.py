@@ -8,19 +8,18 @@ from numpy.typing import NDArray
 
 from index.errors import ClipUnusable
 from index.types import ClassName, Clip, NewClass, NewClip
-from model.embedding import ClassText, ClipEmbedder, embed_file
+from model.embedding import ClassText
 from model.errors import MediaError
-from model.media.limits import MediaLimits
-from service.pipeline import new_clip, vocabulary_classes
+from service.pipeline import Pipeline, new_clip, vocabulary_classes
 from service.retrieval import modality_weights
 
 
 class EmbedderAsNewModel:
     """Embeds what is stored exactly as uploads are embedded: an `index.reindexing.NewModel`."""
 
-    def __init__(self, embedder: ClipEmbedder, limits: MediaLimits) -> None:
-        self._embedder = embedder
-        self._limits = limits
+    def __init__(self, pipeline: Pipeline) -> None:
+        embedder = pipeline.engine.embedder
+        self._pipeline = pipeline
         self.model_id = embedder.card.model_id
         self.dim = embedder.card.embedding_dim
         self.weights = modality_weights(embedder.calibration)
@@ -29,7 +28,7 @@ class EmbedderAsNewModel:
     def embed_clip(self, media: Path, clip: Clip) -> NewClip:
         """Decode and embed a stored file. Raises ClipUnusable."""
         try:
-            embedding = embed_file(self._embedder, media, limits=self._limits)
+            embedding = self._pipeline.embed_clip_waiting(media)
         except MediaError as error:
             raise ClipUnusable(str(error)) from error
         return new_clip(
@@ -43,6 +42,6 @@ class EmbedderAsNewModel:
 
     def embed_classes(self, classes: Sequence[ClassName]) -> NDArray[np.float32]:
         """Embed classes by all their words: (len(classes), D) float32."""
-        return self._embedder.embed_classes(
+        return self._pipeline.engine.embedder.embed_classes(
             [ClassText(c.name, c.synonyms, c.description) for c in classes]
         )

@@ -1,7 +1,8 @@
 """What the application holds while it runs, made before the first request and closed at the end."""
 
 import asyncio
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +13,14 @@ from starlette.requests import HTTPConnection, Request
 from model.embedding import ClipEmbedder
 from model.media.limits import MediaLimits
 from service.classification import Classifier
+from service.decoding import DecodePool
+from service.engine import Engine
 from service.keyring import Keyring
 from service.metrics import Metrics
 from service.multipart_form import FormLimits
 from service.observation import Observation
 from service.pipeline import Pipeline, vocabulary_classes
+from service.pool import BoundedPool
 from service.readiness import Readiness
 from service.retrieval import Retriever, modality_weights
 from service.settings import Settings
@@ -24,6 +28,8 @@ from service.upload import UploadDirectory
 
 if TYPE_CHECKING:
     from index.library import Library
+
+logger = logging.getLogger(__name__)
 
 OTHER_FIELDS = 100
 """Form fields besides the candidate labels: tags, and what a route takes once."""
@@ -47,11 +53,25 @@ class Resources:
     """Held from reading a class to writing it, so that its words and its vector agree."""
 
 
+def log_broken(reason: str) -> None:
+    """Log why the model was given up."""
+    logger.critical("%s", reason)
+
+
 @contextmanager
 def open_resources(
-    settings: Settings, embedder: ClipEmbedder | None, observation: Observation
+    settings: Settings,
+    embedder: ClipEmbedder | None,
+    observation: Observation,
+    on_broken: Callable[[str], None] = log_broken,
 ) -> Iterator[Resources]:
     """Load the model, warm it up and open the library; slow, so run it in a thread.
+
+    Args:
+        settings: see `Settings`.
+        embedder: used instead of the model that the settings name.
+        observation: what is told of the work.
+        on_broken: called with a reason when the model has failed too often.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -61,36 +81,68 @@ def open_resources(
     from index.api_keys import ApiKeyStore  # noqa: PLC0415
     from index.library import Library  # noqa: PLC0415
 
-    embedder = embedder or load_embedder(settings)
-    embedder.warm_up()
-    library = Library.open(
-        settings.library_dir,
-        model_id=embedder.card.model_id,
-        dim=embedder.card.embedding_dim,
-        weights=modality_weights(embedder.calibration),
-        vector_store=settings.vector_store,
-        catalogue_url=settings.catalogue_url,
-        media_url=settings.media_url,
-    )
     with ExitStack() as stack:
-        stack.callback(library.close)
-        library.seed_classes(embedder.card.model_id, vocabulary_classes(embedder))
-        pipeline = Pipeline(
-            embedder,
-            media_limits(settings),
-            decode_threads=settings.decode_threads,
-            queue_size=settings.queue_size,
+        pipeline = stack.enter_context(open_pipeline(settings, embedder, on_broken))
+        embedder = pipeline.engine.embedder
+        library = stack.enter_context(
+            Library.open(
+                settings.library_dir,
+                model_id=embedder.card.model_id,
+                dim=embedder.card.embedding_dim,
+                weights=modality_weights(embedder.calibration),
+                vector_store=settings.vector_store,
+                catalogue_url=settings.catalogue_url,
+                media_url=settings.media_url,
+            )
         )
-        stack.callback(pipeline.close)
+        library.seed_classes(embedder.card.model_id, vocabulary_classes(embedder))
         keyring = Keyring(
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )
         stack.callback(keyring.close)
         card = embedder.card
         stack.enter_context(observation.metrics.watching(library, lambda: card))
-        yield _assembled(
-            settings, embedder, library, pipeline, keyring=keyring, observation=observation
+        yield _assembled(settings, library, pipeline, keyring=keyring, observation=observation)
+
+
+@contextmanager
+def open_pipeline(
+    settings: Settings,
+    embedder: ClipEmbedder | None = None,
+    on_broken: Callable[[str], None] = log_broken,
+) -> Iterator[Pipeline]:
+    """Start the decoding processes, load the model meanwhile, and warm both up.
+
+    Arguments and exceptions as of `open_resources`.
+    """
+    with ExitStack() as stack:
+        decoder = DecodePool(
+            workers=settings.decode_workers,
+            memory_bytes=settings.decode_memory_bytes,
+            clips_per_worker=settings.decode_clips_per_worker,
         )
+        stack.callback(decoder.close)
+        # Twice as many as decode: a clip that waits for the model's last answer needs no decoder.
+        clips = BoundedPool(
+            "clip",
+            threads=2 * settings.decode_workers,
+            places=settings.decode_workers + settings.queue_size,
+        )
+        engine = Engine(
+            embedder or load_embedder(settings),
+            batch_rows=settings.batch_rows,
+            wait_seconds=settings.batch_wait_milliseconds / 1000,
+            max_failures=settings.max_model_failures,
+            is_more_coming=lambda waiting: clips.taken > waiting,
+            on_broken=on_broken,
+        )
+        # Threads that still wait for the model or a decoder are let go before they are waited for.
+        stack.callback(clips.close)
+        stack.callback(decoder.close)
+        stack.callback(engine.close)
+        engine.warm_up()
+        decoder.wait_until_ready()
+        yield Pipeline(engine, decoder, media_limits(settings), clips)
 
 
 def get_resources(connection: HTTPConnection) -> Resources:
@@ -135,13 +187,13 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 def _assembled(
     settings: Settings,
-    embedder: ClipEmbedder,
     library: "Library",
     pipeline: Pipeline,
     *,
     keyring: Keyring,
     observation: Observation,
 ) -> Resources:
+    embedder = pipeline.engine.embedder
     form_limits = FormLimits(
         max_file_bytes=settings.max_upload_bytes,
         max_fields=settings.max_candidate_labels + OTHER_FIELDS,
@@ -161,7 +213,9 @@ def _assembled(
         retriever=Retriever(pipeline, library, modality_weights(embedder.calibration), observation),
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
-        readiness=Readiness(pipeline, cache_seconds=settings.readiness_cache_seconds),
+        readiness=Readiness(
+            pipeline.engine, pipeline.decoder, cache_seconds=settings.readiness_cache_seconds
+        ),
         keyring=keyring,
         metrics=observation.metrics,
         class_changes=asyncio.Lock(),

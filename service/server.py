@@ -11,13 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from index.errors import LibraryError
 from model.errors import ModelError
 from service.app import create_app
+from service.errors import ModelFailed
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
 class ServerFailed(Exception):
-    """The server could not start; the message says why."""
+    """The server could not start or go on; the message says why."""
 
 
 class Server(uvicorn.Server):
@@ -26,12 +27,19 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.failure: str | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    def fail(self, reason: str) -> None:
+        """Stop as a signal would, for a reason that is told at the end; from any thread."""
+        logger.critical("%s", reason)
+        self.failure = reason
+        self.should_exit = True
 
 
 class StartupGuard:
@@ -57,13 +65,17 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
     """Serve on a bound socket until a signal stops the process.
 
     Raises:
-        ServerFailed: the model or the library could not be opened, or several processes were asked
-            for.
+        ServerFailed: the model or the library could not be opened, the model has failed too often,
+            or several processes were asked for.
     """
     _refuse_workers(os.environ.get("WEB_CONCURRENCY", ""))
     if (warning := exposure_warning(settings)) is not None:
         logger.warning(warning)
-    guard = StartupGuard(create_app(settings))
+
+    def give_up(reason: str) -> None:
+        server.fail(reason)
+
+    guard = StartupGuard(create_app(settings, on_broken=give_up))
     config = uvicorn.Config(
         guard,
         lifespan="on",
@@ -71,17 +83,20 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
     )
+    server = Server(config, on_ready)
     try:
-        Server(config, on_ready).run(sockets=[listener])
+        server.run(sockets=[listener])
     except KeyboardInterrupt:
         # Uvicorn raises it again once it has shut down: Ctrl-C is the usual way to stop.
         return
     except SystemExit:
-        if isinstance(guard.error, (ModelError, LibraryError)):
+        if isinstance(guard.error, (ModelError, ModelFailed, LibraryError)):
             raise ServerFailed(str(guard.error)) from guard.error
         if guard.error is not None:
             raise guard.error from None
         raise
+    if server.failure is not None:
+        raise ServerFailed(server.failure)
 
 
 def exposure_warning(settings: Settings) -> str | None:

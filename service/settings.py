@@ -15,6 +15,7 @@ from service.redaction import redacted
 PREFIX = "AVGZSL_"
 
 MIB = 2**20
+GIB = 2**30
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -131,14 +132,46 @@ class Settings(BaseSettings):
     max_candidate_labels: int = Field(
         default=1000, ge=1, le=100_000, description="`candidate_labels` in one request."
     )
-    decode_threads: int = Field(
-        default=2, ge=1, le=256, description="Clips that are decoded and embedded at the same time."
+    decode_workers: int = Field(
+        default=2, ge=1, le=256, description="Processes that decode clips, one at a time each."
+    )
+    decode_memory_bytes: int = Field(
+        default=2 * GIB,
+        ge=128 * MIB,
+        le=2**40,
+        description="Memory that each of them may allocate; a clip that needs more gets 422.",
+    )
+    decode_clips_per_worker: int = Field(
+        default=500,
+        ge=1,
+        le=1_000_000,
+        description="Clips after which one of them is replaced, as codecs may leak memory.",
     )
     queue_size: int = Field(
         default=32,
         ge=0,
         le=10_000,
-        description="Clips that may wait for a thread; one more gets 429.",
+        description="Clips that may wait for a decoding process; one more gets 429.",
+    )
+    batch_rows: int = Field(
+        default=128,
+        ge=1,
+        le=65_536,
+        description="Windows of sound and pictures that go through the model at once; a chunk of "
+        "one clip that has more goes alone.",
+    )
+    batch_wait_milliseconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=1000,
+        description="How long the first of a batch may wait for others while clips are decoded.",
+    )
+    max_model_failures: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="Checks of the model that may fail in a row, each after a failed request or "
+        "by the readiness check; then the service stops, for its supervisor to start it anew.",
     )
     readiness_cache_seconds: float = Field(
         default=5.0,

@@ -53,6 +53,7 @@ class Tally:
     damaged: int = 0
     encrypted: int = 0
     jumps: int = 0
+    starved: int = 0
     breaks_off: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -62,7 +63,13 @@ class Tally:
             self.notes.append(sentence)
 
     def report(self, *, end_seconds: float, delivered: bool) -> TrackReport:
-        """Sum up at the end of the track; `delivered` is whether any sample or picture came."""
+        """Sum up at the end of the track; `delivered` is whether any sample or picture came.
+
+        Raises:
+            MemoryError: nothing came, for want of memory.
+        """
+        if not delivered and self.starved:
+            raise MemoryError(f"no memory for any of the {self.packets} packets of the {self.what}")
         return TrackReport(
             # Microseconds: a sum of many lengths should end at 3 s, not at 3.000000000000002 s.
             end_seconds=round(end_seconds, 6),
@@ -186,5 +193,6 @@ def counting_damage(packet: Packet[_TrackT], tally: Tally) -> Iterator[None]:
     """Count `packet` as damaged, instead of raising, where FFmpeg cannot make anything of it."""
     try:
         yield
-    except av.error.FFmpegError:
+    except av.error.FFmpegError as error:
         tally.damaged += packet.size > 0
+        tally.starved += isinstance(error, MemoryError)

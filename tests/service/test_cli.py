@@ -62,10 +62,10 @@ def test_the_greeting_names_a_sample_that_exists(capsys: pytest.CaptureFixture[s
 
 
 def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
-    result = run("-m", "service", "serve", AVGZSL_DECODE_THREADS="none")
+    result = run("-m", "service", "serve", AVGZSL_DECODE_WORKERS="none")
 
     assert result.returncode == 1
-    assert result.stderr.startswith("avgzsl: AVGZSL_DECODE_THREADS is 'none': ")
+    assert result.stderr.startswith("avgzsl: AVGZSL_DECODE_WORKERS is 'none': ")
     assert result.stderr.count("\n") == 1
 
 

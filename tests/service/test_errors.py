@@ -59,7 +59,7 @@ def test_a_method_that_is_not_there_names_those_that_are(
 
 
 class BrokenEmbedder(FakeEmbedder):
-    def embed_texts(self, texts: Any) -> Any:
+    def finish(self, forwarded: Any) -> Any:
         raise RuntimeError("secret: the password is swordfish")
 
 
@@ -70,7 +70,7 @@ def test_an_unexpected_error_is_told_without_its_text_and_logged(
         TestClient(make_app(tmp_path, embedder=BrokenEmbedder())) as client,
         caplog.at_level(logging.ERROR),
     ):
-        reply = client.post("/retrieve", json={"query": "rain"}, headers={"x-request-id": "call-7"})
+        reply = client.post("/classify", files=file_part(), headers={"x-request-id": "call-7"})
 
     body = assert_problem(reply, 500, "internal_error")
     assert "swordfish" not in reply.text

@@ -15,7 +15,7 @@ from model.fake import FakeEmbedder
 from service.errors import RateLimited, TooManyConcurrent
 from service.keyring import new_key
 from service.limiter import Limiter, caller_at
-from tests.service.conftest import assert_problem, make_app
+from tests.service.conftest import assert_problem, file_part, make_app
 
 # A span so long that no test sees its end, unless it begins in the last moment of one.
 RATE = "3/day"
@@ -86,10 +86,10 @@ class WaitingEmbedder(FakeEmbedder):
         self.begun = threading.Semaphore(0)
         self.go_on = threading.Event()
 
-    def embed_texts(self, texts: Any) -> Any:
+    def finish(self, forwarded: Any) -> Any:
         self.begun.release()
         assert self.go_on.wait(60)
-        return super().embed_texts(texts)
+        return super().finish(forwarded)
 
 
 def test_more_requests_at_once_than_allowed_are_refused(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_more_requests_at_once_than_allowed_are_refused(tmp_path: Path) -> None:
         statuses: list[int] = []
 
         def ask() -> None:
-            statuses.append(client.post("/retrieve", json={"query": "rain"}).status_code)
+            statuses.append(client.post("/classify", files=file_part()).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:

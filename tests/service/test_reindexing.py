@@ -22,7 +22,7 @@ from model.media.types import ClipChunk
 from service.app import create_app
 from service.cli import app
 from service.reindexing import EmbedderAsNewModel
-from service.resources import media_limits
+from service.resources import open_pipeline
 from service.settings import Settings
 from tests.service.conftest import HOSTS, make_app, store
 from tests.service.media import mp4, wav
@@ -40,7 +40,7 @@ class OtherEmbedder(FakeEmbedder):
         self.failing = False
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
-        if self.failing:
+        if self.failing and chunk.waveforms is not None and chunk.waveforms.any():
             raise EncryptedMedia("the file is encrypted")
         return super().prepare(chunk)
 
@@ -185,9 +185,9 @@ def interrupt_at_the_second_clip(other: OtherEmbedder, monkeypatch: pytest.Monke
     prepare, calls = other.prepare, []
 
     def interrupted(chunk: ClipChunk) -> PreparedChunk:
-        # Each clip here is one chunk.
+        # The first is the engine's own, then each clip is one chunk.
         calls.append(chunk)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return prepare(chunk)
 
@@ -201,7 +201,7 @@ def test_an_interrupted_command_leaves_the_former_model_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("AVGZSL_DECODE_THREADS", "1")
+    monkeypatch.setenv("AVGZSL_DECODE_WORKERS", "1")
     with monkeypatch.context() as patch:
         interrupt_at_the_second_clip(other, patch)
         result = run()
@@ -261,10 +261,11 @@ def test_the_model_can_be_changed_while_the_library_serves(
     with TestClient(make_app(tmp_path)) as client:
         library: Library = client.app.state.resources.library  # type: ignore[attr-defined]
         seen: list[Any] = []
-        model = EmbedderAsNewModel(other, media_limits(Settings(data_dir=tmp_path)))
-        summary = library.reindexing(model).run(
-            lambda _: seen.append(client.get("/model").json()["reindex"]["model_id"])
-        )
+        settings = Settings(data_dir=tmp_path, decode_workers=1)
+        with open_pipeline(settings, other) as pipeline:
+            summary = library.reindexing(EmbedderAsNewModel(pipeline)).run(
+                lambda _: seen.append(client.get("/model").json()["reindex"]["model_id"])
+            )
         assert summary.finished
         assert set(seen) == {"other"}
         assert client.get("/model").json()["reindex"] is None

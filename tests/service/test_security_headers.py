@@ -13,7 +13,7 @@ from tests.service.conftest import assert_problem, file_part, make_app, store
 
 
 class BrokenEmbedder(FakeEmbedder):
-    def embed_texts(self, texts: object) -> object:  # type: ignore[override]
+    def finish(self, forwarded: object) -> object:  # type: ignore[override]
         raise RuntimeError("broken")
 
 
@@ -49,7 +49,7 @@ def test_every_answer_has_them(shared: TestClient, method: str, path: str, statu
 
 
 def test_an_unexpected_error_has_them_too(broken: TestClient) -> None:
-    reply = broken.post("/retrieve", json={"query": "rain"})
+    reply = broken.post("/classify", files=file_part())
 
     assert reply.status_code == 500
     assert reply.headers["x-frame-options"] == "DENY"

@@ -122,7 +122,7 @@ def test_a_model_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None
 def test_a_data_folder_in_use_is_told_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def with_fake(settings: Settings) -> Any:
+    def with_fake(settings: Settings, **_: Any) -> Any:
         return make_app(settings.data_dir)
 
     monkeypatch.setattr(server_module, "create_app", with_fake)

@@ -54,7 +54,7 @@ def test_a_blank_value_means_the_default(monkeypatch: pytest.MonkeyPatch, blank:
         ("port", "http"),
         ("max_upload_bytes", "0"),
         ("max_upload_bytes", "512MB"),
-        ("decode_threads", "-1"),
+        ("decode_workers", "-1"),
         ("decode_timeout_seconds", "nan"),
         ("max_duration_seconds", "inf"),
         ("log_format", "xml"),

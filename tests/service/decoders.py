@@ -1,0 +1,67 @@
+"""What decoding processes are asked for in tests: files that do their worst, without the files."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Generator
+
+from model.errors import EncryptedMedia
+
+
+def count(to: int) -> Generator[int, None, str]:
+    yield from range(to)
+    return "done"
+
+
+def process_id() -> Generator[int, None, None]:
+    yield os.getpid()
+
+
+def sleep_for_ever() -> Generator[int, None, None]:
+    yield os.getpid()
+    # In C, as a hang inside FFmpeg would be: no signal handler of Python's runs meanwhile.
+    ctypes.PyDLL(None).sleep(10_000)
+
+
+def allocate(gigabytes: int) -> Generator[int, None, None]:
+    yield len(bytearray(gigabytes * 2**30))
+
+
+def abort() -> Generator[int, None, None]:
+    yield 1
+    os.abort()
+
+
+def be_killed() -> Generator[int, None, None]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield 1
+
+
+def refuse() -> Generator[int, None, None]:
+    yield 1
+    raise EncryptedMedia("The file is encrypted; send it without.")
+
+
+def fail() -> Generator[int, None, None]:
+    raise ZeroDivisionError("a fault of ours")
+    yield 1
+
+
+def megabytes(count: int) -> Generator[bytes, None, None]:
+    for _ in range(count):
+        yield bytes(2**20)
+
+
+def counted(path: str, to: int) -> Generator[bytes, None, None]:
+    """Yield megabytes, writing down how many were made."""
+    for number in range(to):
+        with open(path, "w") as file:
+            file.write(str(number + 1))
+        yield bytes(2**20)
+
+
+def endless() -> Generator[float, None, None]:
+    while True:
+        time.sleep(0.01)
+        yield time.monotonic()
