@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.docker.files import DOCKER, ROOT, compose, run, unknown_settings
 
@@ -83,7 +84,7 @@ def test_databases_are_reached_by_replicas_alone(folder: Path) -> None:
     project = compose("cluster", folder=folder)
     assert project["networks"]["storage"]["internal"]
     on_storage = {n for n, s in project["services"].items() if "storage" in s["networks"]}
-    assert "proxy" not in on_storage
+    assert {"proxy", "grafana", "prometheus"}.isdisjoint(on_storage)
     assert {"replica-1", "replica-2", "postgres", "milvus", "minio"} <= on_storage
     for name in ("postgres", "milvus", "minio", "etcd"):
         assert "ports" not in project["services"][name]
@@ -105,6 +106,24 @@ def test_the_proxy_knows_the_replicas(services: dict[str, Service]) -> None:
     assert set(named.split()) == {f"{name}:8000" for name in replicas}
     for name in replicas:
         assert set(services[name]["networks"]) & set(services["proxy"]["networks"])
+
+
+def test_prometheus_scrapes_the_replicas_and_grafana_asks_prometheus(
+    services: dict[str, Service],
+) -> None:
+    scraping = yaml.safe_load((DOCKER / "prometheus.yml").read_text("utf-8"))
+    (job,) = scraping["scrape_configs"]
+    (targets,) = [config["targets"] for config in job["static_configs"]]
+    assert set(targets) == {f"{n}:8000" for n in services if n.startswith("replica-")}
+    provisioned = DOCKER / "grafana"
+    sources = yaml.safe_load((provisioned / "datasources" / "prometheus.yml").read_text("utf-8"))
+    (source,) = sources["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    boards = yaml.safe_load((provisioned / "dashboards" / "provider.yml").read_text("utf-8"))
+    (provider,) = boards["providers"]
+    (mount,) = [v for v in services["grafana"]["volumes"] if v["type"] == "bind"]
+    inside = Path(provider["options"]["path"]).relative_to(mount["target"])
+    assert (provisioned / inside / "avgzsl.json").is_file()
 
 
 def test_passwords_are_made_anew_and_agree_on_both_sides(
