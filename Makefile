@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-slow check format samples clean
+.PHONY: help install run demo test test-slow check audit format samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +43,12 @@ check: $(INSTALLED_DEV) ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# In an environment of its own, so that its packages do not meet those that it looks up. `--strict`:
+# what cannot be looked up, as without the network, must not count as harmless.
+audit: $(BIN)/python ## look the pinned packages up among known vulnerabilities; needs the network
+	test -x $(AUDIT)/bin/pip-audit || { $(BIN)/python -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
 
 format: $(INSTALLED_DEV) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
