@@ -145,6 +145,7 @@ def _pack_clip(row: StoredClip) -> Packed:
     record = {
         "clip_id": row.clip_id,
         "filename": new.filename,
+        "source": new.source,
         "content_type": new.content_type,
         "content_hash": row.content_hash,
         "thumbnail_hash": row.thumbnail_hash,
@@ -182,6 +183,8 @@ def _unpack_clip(record: dict[str, Any], take: TakeVector, dim: int) -> StoredCl
         modalities={name: ModalityRecord(**value) for name, value in record["modalities"].items()},
         tags=tuple(record["tags"]),
         warnings=tuple(record["warnings"]),
+        # Archives of earlier versions have none.
+        source=record.get("source"),
     )
     thumbnail = record["thumbnail_hash"]
     return StoredClip(

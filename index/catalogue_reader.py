@@ -52,7 +52,7 @@ _CLIPS, _TAGS = ClipRow.__table__.c, ClipTagRow.__table__.c
 CLIPS_OF_ROWS = select(
     *(_CLIPS[name] for name in ("id", "clip_id", "filename", "content_type", "content_hash")),
     *(_CLIPS[name] for name in ("size_bytes", "duration_seconds", "modalities", "warnings")),
-    *(_CLIPS[name] for name in ("thumbnail_hash", "created_at", "model_id")),
+    *(_CLIPS[name] for name in ("thumbnail_hash", "created_at", "model_id", "source")),
     ClipRow.segment_count.label("segment_count"),
 ).where(_CLIPS.id.in_(bindparam("row_ids", expanding=True)))
 TAGS_OF_ROWS = (
@@ -519,6 +519,7 @@ def _clip(row: Any, tags: Sequence[str]) -> Clip:
         segment_count=row.segment_count,
         created_at=row.created_at,
         model_id=row.model_id,
+        source=row.source,
     )
 
 
@@ -538,6 +539,7 @@ def stored_clip(row: ClipRow) -> StoredClip:
         modalities={name: ModalityRecord(**record) for name, record in row.modalities.items()},
         tags=tuple(tag.tag for tag in row.tags),
         warnings=tuple(row.warnings),
+        source=row.source,
     )
     return StoredClip(
         row.clip_id, row.created_at, row.content_hash, row.size_bytes, row.thumbnail_hash, new

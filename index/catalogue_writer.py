@@ -263,6 +263,7 @@ class CatalogueWriter(CatalogueReader):
             warnings=list(new.warnings),
             created_at=stored.created_at,
             model_id=self._model_id,
+            source=new.source,
             tags=_tag_rows(new.tags),
             segments=[self._segment_row(segment) for segment in new.segments],
             vectors=[ClipVectorRow(model_id=self._model_id, audio=new.audio, video=new.video)],

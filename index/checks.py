@@ -9,6 +9,7 @@ import numpy as np
 from index.names import (
     checked_description,
     checked_name,
+    checked_source,
     checked_synonyms,
     checked_tags,
     printable,
@@ -42,6 +43,7 @@ def checked_clip(new: NewClip, dim: int) -> NewClip:
         filename=printable(new.filename),
         content_type=printable(new.content_type),
         tags=checked_tags(new.tags),
+        source=None if new.source is None else checked_source(new.source),
     )
 
 

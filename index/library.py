@@ -33,6 +33,7 @@ from index.media_store import StagedFile
 from index.names import (
     checked_description,
     checked_name,
+    checked_source,
     checked_synonyms,
     checked_tags,
     printable,
@@ -366,15 +367,25 @@ class Library:
             return Page(ordered, len(row_ids), offset)
 
     def update_clip(
-        self, clip_id: str, *, tags: Sequence[str] | None = None, filename: str | None = None
+        self,
+        clip_id: str,
+        *,
+        tags: Sequence[str] | None = None,
+        filename: str | None = None,
+        source: str | None = None,
     ) -> Clip:
-        """Change what is given. Raises ClipNotFound, InvalidTag, StorageError."""
+        """Change what is given.
+
+        Raises ClipNotFound, InvalidTag, StorageError, ValueError for a bad source.
+        """
         with self._exclusive(), self._write() as writer:
             row = writer.clip_row(clip_id)
             if tags is not None:
                 writer.set_tags(row, checked_tags(tags))
             if filename is not None:
                 row.filename = printable(filename)
+            if source is not None:
+                row.source = checked_source(source)
             return clip_record(row)
 
     def remove_clip(self, clip_id: str) -> None:

@@ -10,6 +10,7 @@ SYNONYM_LIMIT = 50
 DESCRIPTION_LIMIT = 2000
 TAG_LIMIT = 100
 FILENAME_LIMIT = 255
+SOURCE_LIMIT = 4096
 
 # Control characters garble terminals and logs; lone surrogates have no UTF-8.
 UNPRINTABLE = {"Cc", "Cs"}
@@ -77,6 +78,17 @@ def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
             raise InvalidTag(f"The tag {_shown(tag)} {problem}.")
         distinct.setdefault(single_spaced(tag))
     return tuple(distinct)
+
+
+def checked_source(source: str) -> str:
+    """Return where a file came from, as it is: it is for finding the file again.
+
+    Raises ValueError where it is blank, too long or holds control characters.
+    """
+    problem = _problem(source, SOURCE_LIMIT)
+    if problem:
+        raise ValueError(f"The source {_shown(source)} {problem}.")
+    return source
 
 
 def printable(text: str) -> str:

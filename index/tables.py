@@ -259,6 +259,7 @@ class ClipRow(Base):
     warnings: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(index=True)
     model_id: Mapped[str] = mapped_column()
+    source: Mapped[str | None]
 
     segment_count: Mapped[int] = column_property(
         select(func.count(SegmentRow.id))

@@ -59,6 +59,8 @@ class NewClip:
     tags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     thumbnail: bytes | None = None
+    source: str | None = None
+    """Where the file came from, in the words of whoever stored it: a path or a URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Clip:
     segment_count: int
     created_at: datetime
     model_id: str
+    source: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,7 @@ def new_clip(
     content_type: str,
     tags: Sequence[str],
     thumbnail: bytes | None,
+    source: str | None,
 ) -> NewClip:
     """Turn what the model says of a file into what the library stores."""
     summary = embedding.summary
@@ -260,6 +261,7 @@ def new_clip(
         tags=tuple(tags),
         warnings=summary.warnings,
         thumbnail=thumbnail,
+        source=source,
     )
 
 

@@ -38,6 +38,7 @@ class EmbedderAsNewModel:
             tags=clip.tags,
             # It is drawn by no model, so it stays.
             thumbnail=None,
+            source=clip.source,
         )
 
     def embed_classes(self, classes: Sequence[ClassName]) -> NDArray[np.float32]:

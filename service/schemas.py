@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
+from index.names import checked_source
+
 TOP_K_LIMIT = 1000
 QUERY_LIMIT = 1000
 MINUS_LIMIT = 20
@@ -55,6 +57,14 @@ Sha256 = Annotated[
     str,
     Field(min_length=64, max_length=64, pattern="^[0-9a-fA-F]*$"),
     AfterValidator(str.lower),
+]
+Source = Annotated[
+    str,
+    AfterValidator(checked_source),
+    Field(
+        description="Where the file came from, a path or a URL; kept as it is, and never opened.",
+        examples=["/home/me/films/beach.mp4"],
+    ),
 ]
 Tags = Annotated[list[str], Field(max_length=TAGS_LIMIT)]
 TopK = Annotated[int, Field(ge=1, le=TOP_K_LIMIT, description="How many, best first.")]
@@ -259,6 +269,7 @@ class Result(Answer):
     start_seconds: float
     end_seconds: float
     filename: str
+    source: str | None = Field(description="Where the file came from, if that was said.")
     tags: list[str]
     media_url: str
     thumbnail_url: str | None = Field(description="Null where the clip has no pictures.")
@@ -278,6 +289,7 @@ class Results(Answer):
                             "start_seconds": 2.0,
                             "end_seconds": 6.0,
                             "filename": "beach.mp4",
+                            "source": "/home/me/films/beach.mp4",
                             "tags": ["holiday"],
                             "media_url": "/clips/0198c7f2/media",
                             "thumbnail_url": "/clips/0198c7f2/thumbnail",
@@ -402,6 +414,7 @@ class ClipForm(RequestPart):
         description="Repeat the field for each.",
         examples=[["holiday", "beach"]],
     )
+    source: Source | None = None
     if_duplicate: IfDuplicate = "store"
     mode: Literal["sync"] = Field("sync", description="`sync` answers once the clip is stored.")
 
@@ -413,6 +426,7 @@ class ClipPatch(RequestPart):
 
     tags: Tags | None = Field(None, description="Replaces all tags.")
     filename: Words | None = None
+    source: Source | None = None
 
 
 class ClipQuery(ClipConditions, PageQuery):
@@ -432,6 +446,7 @@ class Clip(Answer):
                 {
                     "clip_id": "0198c7f2",
                     "filename": "beach.mp4",
+                    "source": "/home/me/films/beach.mp4",
                     "content_type": "video/mp4",
                     "sha256": "9f86d081" * 8,
                     "size_bytes": 734003,
@@ -454,6 +469,7 @@ class Clip(Answer):
 
     clip_id: str
     filename: str
+    source: str | None = Field(description="Where the file came from, if that was said.")
     content_type: str
     sha256: str = Field(description="SHA-256 of the file, hexadecimal.")
     size_bytes: int

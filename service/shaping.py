@@ -59,6 +59,7 @@ def results(hits: Sequence[library.Hit], *, model_id: str) -> schemas.Results:
                 start_seconds=hit.start_seconds,
                 end_seconds=hit.end_seconds,
                 filename=hit.clip.filename,
+                source=hit.clip.source,
                 tags=list(hit.clip.tags),
                 media_url=_media_url(hit.clip),
                 thumbnail_url=_thumbnail_url(hit.clip),
@@ -87,6 +88,7 @@ def clip(stored: library.Clip) -> schemas.Clip:
     return schemas.Clip(
         clip_id=stored.clip_id,
         filename=stored.filename,
+        source=stored.source,
         content_type=stored.content_type,
         sha256=stored.content_hash,
         size_bytes=stored.size_bytes,

@@ -147,18 +147,32 @@ def remove_class(class_id: str) -> Call[None]:
 
 
 def add_clip(
-    file: FileInput, *, tags: Sequence[str] = (), filename: str | None = None
+    file: FileInput,
+    *,
+    tags: Sequence[str] = (),
+    source: str | None = None,
+    if_duplicate: Literal["store", "skip"] = "store",
+    filename: str | None = None,
 ) -> Call[schemas.Clip]:
-    """Store a clip; the next search finds it."""
-    form = _form(tags=tags)
-    return _post_file("/clips", Upload(file, filename), form, schemas.Clip, repeatable=False)
+    """Store a clip; the next search finds it.
+
+    With `skip`, a file whose bytes are stored already is answered with the clip that is there.
+    """
+    form = _form(tags=tags, source=source, if_duplicate=if_duplicate)
+    return _post_file(
+        "/clips", Upload(file, filename), form, schemas.Clip, repeatable=if_duplicate == "skip"
+    )
 
 
 def list_clips(
-    *, filter: ClipFilter | None = None, offset: int = 0, limit: int = 100
+    *,
+    filter: ClipFilter | None = None,
+    sha256: str | None = None,
+    offset: int = 0,
+    limit: int = 100,
 ) -> Call[schemas.Clips]:
-    """List clips, newest first, one page of them."""
-    params = _form(**(filter or {}), offset=offset, limit=limit)
+    """List clips, newest first, one page of them; with `sha256` those of a file with this hash."""
+    params = _form(**(filter or {}), sha256=sha256, offset=offset, limit=limit)
     return _get("/clips", schemas.Clips, params)
 
 
@@ -168,10 +182,14 @@ def get_clip(clip_id: str) -> Call[schemas.Clip]:
 
 
 def update_clip(
-    clip_id: str, *, tags: Sequence[str] | None = None, filename: str | None = None
+    clip_id: str,
+    *,
+    tags: Sequence[str] | None = None,
+    filename: str | None = None,
+    source: str | None = None,
 ) -> Call[schemas.Clip]:
     """Change what is given of a clip; None leaves it as it is, and tags replace all tags."""
-    body = _given(tags=None if tags is None else list(tags), filename=filename)
+    body = _given(tags=None if tags is None else list(tags), filename=filename, source=source)
     return _patch(_under("clips", clip_id), body, schemas.Clip)
 
 

@@ -45,7 +45,7 @@ async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Respons
         response.status_code = 200
     else:
         try:
-            stored = await _store(upload, tags, resources, refuse_duplicate=skips)
+            stored = await _store(upload, form, tags, resources)
         except DuplicateClip as error:
             # Another request was faster.
             stored = await run_in_threadpool(resources.library.get_clip, error.clip_id)
@@ -55,7 +55,7 @@ async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Respons
 
 
 async def _store(
-    upload: Upload, tags: Sequence[str], resources: Resources, *, refuse_duplicate: bool
+    upload: Upload, form: schemas.ClipForm, tags: Sequence[str], resources: Resources
 ) -> Clip:
     embedding, thumbnail = await resources.pipeline.embed_clip_with_thumbnail(upload.path)
     new = new_clip(
@@ -64,9 +64,10 @@ async def _store(
         content_type=safe_content_type(upload.content_type, upload.filename),
         tags=tags,
         thumbnail=thumbnail,
+        source=form.source,
     )
     return await run_in_threadpool(
-        resources.library.add_clip, new, upload.path, refuse_duplicate=refuse_duplicate
+        resources.library.add_clip, new, upload.path, refuse_duplicate=form.if_duplicate == "skip"
     )
 
 
@@ -99,10 +100,14 @@ async def get_clip(clip_id: str, resources: ResourcesDep) -> schemas.Clip:
 async def update_clip(
     clip_id: str, body: schemas.ClipPatch, resources: ResourcesDep
 ) -> schemas.Clip:
-    """Change a clip's tags or file name, whichever is given."""
+    """Change a clip's tags, file name or source, whichever is given."""
     filename = None if body.filename is None else safe_filename(body.filename)
     stored = await run_in_threadpool(
-        resources.library.update_clip, clip_id, tags=body.tags, filename=filename
+        resources.library.update_clip,
+        clip_id,
+        tags=body.tags,
+        filename=filename,
+        source=body.source,
     )
     return shaping.clip(stored)
 

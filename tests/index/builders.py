@@ -44,6 +44,7 @@ def new_clip(
     tags: tuple[str, ...] = (),
     thumbnail: bytes | None = None,
     filename: str = "clip.mp4",
+    source: str | None = None,
 ) -> NewClip:
     """Return a clip of one window that has the clip's own vectors, unless told otherwise."""
     return NewClip(
@@ -59,6 +60,7 @@ def new_clip(
         },
         tags=tags,
         thumbnail=thumbnail,
+        source=source,
     )
 
 

@@ -65,7 +65,7 @@ def fill(library: Library, folder: Path) -> None:
         [
             new_clip(unit(1), unit(2), tags=("sea", "a"), thumbnail=b"jpeg", segments=windows),
             new_clip(unit(3), thumbnail=b"jpeg"),
-            new_clip(None, unit(4), filename="ü.mp4"),
+            new_clip(None, unit(4), filename="ü.mp4", source="/films/ü.mp4"),
             new_clip(unit(5)),
         ]
     ):

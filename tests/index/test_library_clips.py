@@ -186,6 +186,24 @@ def test_tags_and_filename_can_be_changed(library: Library, upload: Path, reopen
     assert reopened().update_clip(clip.clip_id, tags=()).tags == ()
 
 
+def test_it_keeps_where_a_file_came_from(library: Library, upload: Path, reopened: Reopen) -> None:
+    clip = library.add_clip(new_clip(unit(1), source=" /films/a  b.mp4 "), upload)
+    assert clip.source == " /films/a  b.mp4 "
+    assert library.update_clip(clip.clip_id, tags=["x"]).source == clip.source
+    moved = library.update_clip(clip.clip_id, source="/films/c.mp4")
+    assert reopened().get_clip(clip.clip_id) == moved
+    assert moved.source == "/films/c.mp4"
+
+
+@pytest.mark.parametrize("source", ["", "x" * 4097, "a\nb", "\udfff"])
+def test_an_unfit_source_is_refused_and_nothing_is_stored(
+    library: Library, upload: Path, source: str
+) -> None:
+    with pytest.raises(ValueError, match="The source"):
+        library.add_clip(new_clip(unit(1), source=source), upload)
+    assert library.list_clips().total == 0
+
+
 @pytest.mark.parametrize("tag", ["", " ", "x" * 101, "a\x00", "\udfff"])
 def test_an_unfit_tag_is_refused_and_nothing_is_stored(
     library: Library, upload: Path, directory: Path, tag: str

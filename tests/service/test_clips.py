@@ -122,6 +122,21 @@ def test_too_many_tags_are_refused(shared: TestClient) -> None:
     assert_problem(shared.post("/clips", files=file_part(), data=data), 422, "invalid_request")
 
 
+def test_a_clip_says_where_its_file_came_from(client: TestClient) -> None:
+    clip = store(client, source="/films/../films/tone.wav")
+    url = f"/clips/{clip['clip_id']}"
+
+    assert clip["source"] == "/films/../films/tone.wav"
+    (hit,) = client.post("/retrieve", json={"query": "a tone"}).json()["results"]
+    assert hit["source"] == clip["source"]
+    assert client.patch(url, json={"source": "s3://films/tone.wav"}).json() == {
+        **clip,
+        "source": "s3://films/tone.wav",
+    }
+    assert store(client, wav(hertz=300))["source"] is None
+    assert_problem(client.patch(url, json={"source": "a\nb"}), 422, "invalid_request")
+
+
 def test_the_clip_of_a_file_is_found_by_its_sha256(client: TestClient) -> None:
     first, second = store(client, wav(hertz=300)), store(client, wav(hertz=400))
     digest = hashlib.sha256(wav(hertz=300)).hexdigest()
