@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from model.embedding import ClipEmbedder
 from service.admission import KEY_HEADER, Admission
+from service.disconnect import StopWhenClientLeaves
 from service.documentation import with_access, with_problems
 from service.errors import install_error_handlers
 from service.observation import Observation
@@ -109,6 +110,7 @@ def create_app(
         redoc_url=None,
     )
     # The last one added is the outermost.
+    app.add_middleware(StopWhenClientLeaves)
     app.add_middleware(Admission, settings=settings)
     if settings.cors_origins:
         app.add_middleware(

@@ -66,6 +66,7 @@ class DecodePool:
         self._idle: deque[_Worker] = deque()
         self._busy: set[_Worker] = set()
         self._closed = False
+        self._start_failed = False
         self._orders: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(workers):
             self._orders.put(None)
@@ -78,6 +79,13 @@ class DecodePool:
         """How many processes are running, idle or busy."""
         with self._changed:
             return sum(worker.is_alive for worker in (*self._idle, *self._busy))
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a process is alive, or another is being started and the last start succeeded."""
+        if self._closed or not self._keeper.is_alive():
+            return False
+        return self.alive > 0 or not self._start_failed
 
     def wait_until_ready(self) -> None:
         """Wait for the first process. Raises TimeoutError."""
@@ -193,6 +201,7 @@ class DecodePool:
                 worker = _Worker(self._memory_bytes)
             except (OSError, EOFError, TimeoutError) as error:
                 logger.error("a decoding process could not be started: %s", error)
+                self._start_failed = True
                 self._orders.put(None)
                 time.sleep(RETRY_SECONDS)
                 continue
@@ -201,6 +210,7 @@ class DecodePool:
                     worker.kill()
                     worker.bury()
                     return
+                self._start_failed = False
                 self._idle.append(worker)
                 self._changed.notify_all()
 

@@ -26,7 +26,7 @@ class Readiness:
     async def check(self) -> None:
         """Raise NotReady unless recent passes of sound, pictures, texts and names succeeded.
 
-        And unless there is a process that decodes, now, and no request has found the model broken
+        And unless processes that decode are there, now, and no request has found the model broken
         since.
         """
         async with self._lock:
@@ -35,8 +35,8 @@ class Readiness:
                 self._checked_at = time.monotonic()
         if self._failure is not None:
             raise NotReady(self._failure)
-        if not self._decoder.alive:
-            raise NotReady("No process that decodes is alive; new ones are being started.")
+        if not self._decoder.is_working:
+            raise NotReady("No process that decodes can be started; the service's log tells why.")
         if not self._engine.is_healthy:
             raise NotReady("The model failed on the last request.")
 

@@ -1,6 +1,6 @@
 """The application with the fake embedder: real decoding, a real library, vectors from hashes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from model.fake import FakeEmbedder
 from service.app import create_app
+from service.resources import log_broken
 from service.settings import LOOPBACK_HOSTS, Settings
 from tests.service.media import wav
 
@@ -18,9 +19,25 @@ HOSTS = ("testserver", *LOOPBACK_HOSTS)
 """`testserver` is what TestClient calls the application."""
 
 
-def make_app(data_dir: Path, *, embedder: FakeEmbedder | None = None, **settings: Any) -> FastAPI:
-    options = {"max_upload_bytes": MAX_UPLOAD_BYTES, "allowed_hosts": HOSTS, **settings}
-    return create_app(Settings(data_dir=data_dir, **options), embedder=embedder or FakeEmbedder())
+def make_app(
+    data_dir: Path,
+    *,
+    embedder: FakeEmbedder | None = None,
+    on_broken: Callable[[str], None] = log_broken,
+    **settings: Any,
+) -> FastAPI:
+    options = {
+        "max_upload_bytes": MAX_UPLOAD_BYTES,
+        "allowed_hosts": HOSTS,
+        # Each is a process that has to be started.
+        "decode_workers": 1,
+        **settings,
+    }
+    return create_app(
+        Settings(data_dir=data_dir, **options),
+        embedder=embedder or FakeEmbedder(),
+        on_broken=on_broken,
+    )
 
 
 @pytest.fixture

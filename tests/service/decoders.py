@@ -5,8 +5,10 @@ import os
 import signal
 import time
 from collections.abc import Generator
+from pathlib import Path
 
 from model.errors import EncryptedMedia
+from model.media.tasks import ClipHead
 
 
 def count(to: int) -> Generator[int, None, str]:
@@ -65,3 +67,24 @@ def endless() -> Generator[float, None, None]:
     while True:
         time.sleep(0.01)
         yield time.monotonic()
+
+
+# In the place of `model.media.tasks.decode_clip`, with its parameters.
+
+
+def hang_on_clip(path: Path, *_: object) -> Generator[ClipHead, None, None]:
+    """Write down who hangs, beside the uploads, then hang."""
+    (path.parent.parent / "hanging").write_text(str(os.getpid()))
+    yield ClipHead(None)
+    next(hang := sleep_for_ever())
+    next(hang)
+
+
+def allocate_on_clip(*_: object) -> Generator[ClipHead, None, None]:
+    yield ClipHead(None)
+    bytearray(10 * 2**30)
+
+
+def abort_on_clip(*_: object) -> Generator[ClipHead, None, None]:
+    yield ClipHead(None)
+    os.abort()

@@ -199,6 +199,31 @@ def test_a_process_killed_while_idle_is_replaced(pool: DecodePool) -> None:
     assert pool.alive == 1
 
 
+def test_pain_10_a_pool_works_while_a_process_is_replaced_but_not_when_none_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = DecodePool(workers=1, memory_bytes=MEMORY, clips_per_worker=1000)
+    pool.wait_until_ready()
+    with pytest.raises(DecoderCrashed):
+        read(pool, decoders.abort)
+    assert pool.is_working
+    assert read(pool, decoders.count, 1)[0] == [0]
+
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(DecoderCrashed):
+        read(pool, decoders.abort)
+    deadline = time.monotonic() + 60
+    while pool.is_working and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not pool.is_working
+
+    monkeypatch.undo()
+    assert read(pool, decoders.count, 1)[0] == [0]
+    assert pool.is_working
+    pool.close()
+    assert not pool.is_working
+
+
 def test_closing_ends_what_streams_and_leaves_no_process() -> None:
     pool = DecodePool(workers=2, memory_bytes=MEMORY, clips_per_worker=1000)
     stream = pool.stream(decoders.sleep_for_ever, silence_seconds=600, cancellation=Cancellation())

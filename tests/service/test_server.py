@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
+from model.fake import FakeEmbedder
 from service import server as server_module
 from service.server import Server, ServerFailed, exposure_warning, run_server
 from service.settings import Settings
@@ -129,3 +130,39 @@ def test_a_data_folder_in_use_is_told_in_a_sentence(
 
     with running(tmp_path), pytest.raises(ServerFailed, match="in use"):
         start(Settings(data_dir=tmp_path))
+
+
+class LostDevice(FakeEmbedder):
+    lost = False
+
+    def embed_texts(self, texts: Any) -> Any:
+        if self.lost:
+            raise RuntimeError("the device is lost")
+        return super().embed_texts(texts)
+
+
+def test_pain_02_a_model_that_fails_too_often_ends_the_process_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = LostDevice()
+
+    def with_fake(settings: Settings, *, on_broken: Callable[[str], None]) -> Any:
+        options = {"max_model_failures": 2, "readiness_cache_seconds": 0}
+        return make_app(settings.data_dir, embedder=embedder, on_broken=on_broken, **options)
+
+    def probe(url: str) -> None:
+        embedder.lost = True
+        for _ in range(2):
+            statuses.append(httpx.get(f"{url}/readyz", timeout=60).status_code)
+
+    statuses: list[int] = []
+    monkeypatch.setattr(server_module, "create_app", with_fake)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        prober = threading.Thread(target=probe, args=(url,))
+        with pytest.raises(ServerFailed, match="2 times in a row on texts.*the device is lost"):
+            run_server(Settings(data_dir=tmp_path), listener, on_ready=prober.start)
+        prober.join(60)
+
+    assert statuses == [503, 503]
