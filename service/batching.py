@@ -98,6 +98,11 @@ class Batcher(Generic[ItemT, ResultT]):
         """Whether the last call of the model that tells anything of it succeeded."""
         return self._failures == 0
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait for a batch."""
+        return len(self._waiting)
+
     def submit(self, item: ItemT) -> Future[ResultT]:
         """Put an item into the next batch; cancelling the future before it runs drops it.
 

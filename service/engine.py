@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from model.embedding import ClassText, ClipEmbedder, ForwardedChunk, PreparedChunk, blank_chunk
 from service.batching import Batcher, BatchLimits
+from service.metrics import Metrics, Stage
 
 Matrix = NDArray[np.float32]
 TextT = TypeVar("TextT")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 WAITING_TEXTS = 8192
 """Texts and names that may wait; each takes milliseconds."""
@@ -22,6 +25,7 @@ class Engine:
 
     Args:
         embedder: the model.
+        metrics: where its calls are counted and timed.
         batch_rows: windows of sound and pictures in a batch.
         wait_seconds: how long a chunk may wait for others.
         max_failures: see `BatchLimits`.
@@ -32,6 +36,7 @@ class Engine:
     def __init__(
         self,
         embedder: ClipEmbedder,
+        metrics: Metrics,
         *,
         batch_rows: int,
         wait_seconds: float,
@@ -42,8 +47,8 @@ class Engine:
         self.embedder = embedder
         self.chunks: Batcher[PreparedChunk, ForwardedChunk] = Batcher(
             "chunks of clips",
-            embedder.forward,
-            rows=lambda prepared: prepared.rows,
+            _counted(metrics, "forward", "windows", embedder.forward, rows=_chunk_rows),
+            rows=_chunk_rows,
             limits=BatchLimits(batch_rows, None, wait_seconds, max_failures),
             good_item=embedder.prepare(blank_chunk(embedder.decode_spec)),
             is_more_coming=is_more_coming,
@@ -54,7 +59,7 @@ class Engine:
         limits = BatchLimits(batch_rows, WAITING_TEXTS, 0.0, max_failures)
         self.texts: Batcher[Sequence[str], Matrix] = Batcher(
             "texts",
-            _joined(embedder.embed_texts),
+            _counted(metrics, "embed_texts", "texts", _joined(embedder.embed_texts), rows=len),
             rows=len,
             limits=limits,
             good_item=("a dog barks",),
@@ -62,7 +67,7 @@ class Engine:
         )
         self.classes: Batcher[Sequence[ClassText], Matrix] = Batcher(
             "class names",
-            _joined(embedder.embed_classes),
+            _counted(metrics, "embed_texts", "names", _joined(embedder.embed_classes), rows=len),
             rows=len,
             limits=limits,
             good_item=(ClassText("a dog barks"),),
@@ -88,6 +93,27 @@ class Engine:
         """Stop the batchers."""
         for batcher in (self.chunks, self.texts, self.classes):
             batcher.close()
+
+
+def _chunk_rows(prepared: PreparedChunk) -> int:
+    return prepared.rows
+
+
+def _counted(
+    metrics: Metrics,
+    stage: Stage,
+    kind: str,
+    forward: Callable[[Sequence[ItemT]], Sequence[ResultT]],
+    *,
+    rows: Callable[[ItemT], int],
+) -> Callable[[Sequence[ItemT]], Sequence[ResultT]]:
+    """Have each call of the model counted and timed."""
+
+    def counted(items: Sequence[ItemT]) -> Sequence[ResultT]:
+        with metrics.batch(stage, kind, sum(map(rows, items))):
+            return forward(items)
+
+    return counted
 
 
 def _joined(

@@ -5,8 +5,9 @@ Labels take few values each: a path counts under its route's template, an unknow
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import (
@@ -24,20 +25,21 @@ from prometheus_client.registry import Collector
 
 from index.errors import LibraryError
 from index.types import LibraryStatus
-from model.embedding import ModelCard
 from service.version import package_version
 
 if TYPE_CHECKING:
     from index.library import Library
+    from service.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
 
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
-Stage = Literal["search"]
+Stage = Literal["embed", "decode", "forward", "embed_texts", "search"]
 """A part of answering that takes time of its own."""
 
 
@@ -75,6 +77,14 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._batch_rows = Histogram(
+            "avgzsl_batch_rows",
+            "Windows, texts or names in one call of the model.",
+            ["kind"],
+            buckets=BATCH_BUCKETS,
+            registry=self._registry,
+        )
+
     @contextmanager
     def request_in_progress(self) -> Iterator[None]:
         """Count a request as being worked on meanwhile."""
@@ -92,14 +102,24 @@ class Metrics:
         self._stage_seconds.labels(stage).observe(seconds)
 
     @contextmanager
-    def watching(self, library: "Library", card: Callable[[], ModelCard]) -> Iterator[None]:
-        """Show a library and a model meanwhile; both are asked whenever somebody looks."""
-        collector = _LibraryCollector(library, card)
-        self._registry.register(collector)
+    def batch(self, stage: Stage, kind: str, rows: int) -> Iterator[None]:
+        """Count and time one call of the model."""
+        self._batch_rows.labels(kind).observe(rows)
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self._registry.unregister(collector)
+            self.observe_stage(stage, time.perf_counter() - started)
+
+    @contextmanager
+    def watching(self, library: "Library", pipeline: "Pipeline") -> Iterator[None]:
+        """Show a library and what waits meanwhile; both are asked whenever somebody looks."""
+        collectors = (_LibraryCollector(library), _PipelineCollector(pipeline))
+        with ExitStack() as watched:
+            for collector in collectors:
+                self._registry.register(collector)
+                watched.callback(self._registry.unregister, collector)
+            yield
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics in the text format that `accept` prefers, and its content type.
@@ -110,20 +130,15 @@ class Metrics:
         return encode(self._registry), content_type
 
 
-class _LibraryCollector(Collector):
-    """Asks the library what it holds, whenever somebody looks."""
+class _PipelineCollector(Collector):
+    """Asks the pipeline what waits and by which model it answers, whenever somebody looks."""
 
-    def __init__(self, library: "Library", card: Callable[[], ModelCard]) -> None:
-        self._library = library
-        self._card = card
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing; else the registry would ask the library for the names."""
-        return ()
+    def __init__(self, pipeline: "Pipeline") -> None:
+        self._pipeline = pipeline
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what is held; where the catalogue is away, only that it is."""
-        card = self._card()
+        """Yield what is there now."""
+        card = self._pipeline.engine.embedder.card
         yield InfoMetricFamily(
             "avgzsl_model",
             "The model that answers.",
@@ -137,6 +152,31 @@ class _LibraryCollector(Collector):
             },
         )
         yield InfoMetricFamily("avgzsl_build", "This program.", {"version": package_version()})
+        depths = GaugeMetricFamily(
+            "avgzsl_queue_depth",
+            "Accepted clips, and what waits for the model.",
+            labels=["queue"],
+        )
+        for name, depth in self._pipeline.queue_depths().items():
+            depths.add_metric([name], depth)
+        yield depths
+        yield GaugeMetricFamily(
+            "avgzsl_decoders_alive", "Decoding processes.", value=self._pipeline.decoder.alive
+        )
+
+
+class _LibraryCollector(Collector):
+    """Asks the library what it holds, whenever somebody looks."""
+
+    def __init__(self, library: "Library") -> None:
+        self._library = library
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing; else the registry would ask the library for the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is held; where the catalogue is away, only that it is."""
         try:
             status = self._library.status()
         except LibraryError as error:

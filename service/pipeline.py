@@ -22,6 +22,7 @@ from model.embedding import (
     ClipEmbedder,
     ClipEmbedding,
     ForwardedChunk,
+    PreparedChunk,
     WindowEmbedding,
     whole_clip,
 )
@@ -31,6 +32,7 @@ from model.media.types import ModalityChoice, ModalityUse
 from service.cancellation import Cancellation, WorkCancelled
 from service.decoding import DecodePool
 from service.engine import Engine
+from service.observation import Observation
 from service.pool import BoundedPool
 
 logger = logging.getLogger(__name__)
@@ -63,11 +65,18 @@ class Pipeline:
         decoder: the processes that decode.
         limits: what one clip may cost.
         clips: the threads that see clips through, and the bound of how many may be accepted.
+        observation: what is told of the work.
     """
 
     def __init__(
-        self, engine: Engine, decoder: DecodePool, limits: MediaLimits, clips: BoundedPool
+        self,
+        engine: Engine,
+        decoder: DecodePool,
+        limits: MediaLimits,
+        clips: BoundedPool,
+        observation: Observation,
     ) -> None:
+        self._observation = observation
         self._engine = engine
         self._decoder = decoder
         self._limits = limits
@@ -82,6 +91,16 @@ class Pipeline:
     def decoder(self) -> DecodePool:
         """The processes that decode."""
         return self._decoder
+
+    def queue_depths(self) -> dict[str, int]:
+        """How many clips were accepted and not answered, and how much waits for the model."""
+        engine = self._engine
+        return {
+            "clips": self._clips.taken,
+            "chunks": engine.chunks.waiting,
+            "texts": engine.texts.waiting,
+            "names": engine.classes.waiting,
+        }
 
     def require_room(self) -> None:
         """Raise Overloaded if a clip that came now would be refused."""
@@ -107,15 +126,13 @@ class Pipeline:
             MediaError, Overloaded, OutOfMemory, ModelFailed.
         """
         work = partial(
-            embed_decoded,
-            self._engine,
-            self._decoder,
+            self._embed_decoded,
             path,
             limits or self._limits,
             modality=modality,
             on_progress=on_progress,
         )
-        embedding, _ = await self._clips.run(lambda cancellation: work(cancellation=cancellation))
+        embedding, _ = await self._see_through(work)
         return embedding
 
     async def embed_clip_with_thumbnail(
@@ -127,15 +144,13 @@ class Pipeline:
     ) -> tuple[ClipEmbedding, bytes | None]:
         """Decode and embed a file, and draw its thumbnail; otherwise as `embed_clip`."""
         work = partial(
-            embed_decoded,
-            self._engine,
-            self._decoder,
+            self._embed_decoded,
             path,
             limits or self._limits,
             thumbnail_size=THUMBNAIL_SIZE,
             on_progress=on_progress,
         )
-        return await self._clips.run(lambda cancellation: work(cancellation=cancellation))
+        return await self._see_through(work)
 
     def embed_clip_waiting(self, path: Path) -> ClipEmbedding:
         """Decode and embed a file in the calling thread, for work that has threads of its own.
@@ -143,9 +158,7 @@ class Pipeline:
         Raises:
             MediaError, OutOfMemory, ModelFailed.
         """
-        embedding, _ = embed_decoded(
-            self._engine, self._decoder, path, self._limits, cancellation=Cancellation()
-        )
+        embedding, _ = self._embed_decoded(path, self._limits, cancellation=Cancellation())
         return embedding
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -156,68 +169,87 @@ class Pipeline:
         """
         if not texts:
             return self._no_vectors()
-        return await asyncio.wrap_future(self._engine.texts.submit(texts))
+        with self._observation.tracing.span("embed_texts"):
+            return await asyncio.wrap_future(self._engine.texts.submit(texts))
 
     async def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
         """Embed classes, (len(classes), D) float32. Raises as `embed_texts` does."""
         if not classes:
             return self._no_vectors()
-        return await asyncio.wrap_future(self._engine.classes.submit(classes))
+        with self._observation.tracing.span("embed_texts"):
+            return await asyncio.wrap_future(self._engine.classes.submit(classes))
+
+    async def _see_through(
+        self, work: Callable[..., tuple[ClipEmbedding, bytes | None]]
+    ) -> tuple[ClipEmbedding, bytes | None]:
+        def observed(cancellation: Cancellation) -> tuple[ClipEmbedding, bytes | None]:
+            with self._observation.timed("embed"):
+                return work(cancellation=cancellation)
+
+        return await self._clips.run(observed)
+
+    def _submit(self, prepared: PreparedChunk) -> Future[ForwardedChunk]:
+        future = self._engine.chunks.submit(prepared)
+        # With the wait for its batch: other requests' chunks are in it too.
+        end_span = self._observation.tracing.start("forward")
+        future.add_done_callback(lambda _: end_span())
+        return future
+
+    def _embed_decoded(
+        self,
+        path: Path,
+        limits: MediaLimits,
+        *,
+        modality: ModalityChoice = "auto",
+        thumbnail_size: int | None = None,
+        on_progress: OnProgress | None = None,
+        cancellation: Cancellation,
+    ) -> tuple[ClipEmbedding, bytes | None]:
+        """See one clip through, waiting: its embedding, and its thumbnail where one is asked for.
+
+        Raises:
+            MediaError, OutOfMemory, ModelFailed, WorkCancelled.
+        """
+        embedder = self._engine.embedder
+        windows: list[WindowEmbedding] = []
+        ahead: deque[Future[ForwardedChunk]] = deque()
+        declared: float | None = None
+        items = self._observation.timed_items(
+            "decode",
+            self._decoder.stream(
+                decode_clip,
+                *(path, limits, embedder.decode_spec, modality, thumbnail_size),
+                silence_seconds=limits.decode_timeout_seconds,
+                cancellation=cancellation,
+            ),
+        )
+        try:
+            while True:
+                try:
+                    item = next(items)
+                except StopIteration as stop:
+                    tail: ClipTail = stop.value
+                    break
+                if isinstance(item, ClipHead):
+                    declared = item.declared_duration_seconds
+                    continue
+                ahead.append(self._submit(embedder.prepare(item)))
+                if on_progress is not None:
+                    on_progress(DecodeProgress(item.windows[-1][1], declared))
+                if len(ahead) > CHUNKS_AHEAD:
+                    windows += embedder.finish(_result(ahead.popleft(), cancellation))
+            for future in ahead:
+                windows += embedder.finish(_result(future, cancellation))
+        finally:
+            items.close()
+            for future in ahead:
+                future.cancel()
+        if tail.thumbnail_failure is not None:
+            logger.info("no thumbnail: %s", tail.thumbnail_failure)
+        return whole_clip(windows, tail.summary), tail.thumbnail
 
     def _no_vectors(self) -> NDArray[np.float32]:
         return np.zeros((0, self._engine.embedder.card.embedding_dim), np.float32)
-
-
-def embed_decoded(
-    engine: Engine,
-    decoder: DecodePool,
-    path: Path,
-    limits: MediaLimits,
-    *,
-    modality: ModalityChoice = "auto",
-    thumbnail_size: int | None = None,
-    on_progress: OnProgress | None = None,
-    cancellation: Cancellation,
-) -> tuple[ClipEmbedding, bytes | None]:
-    """See one clip through, waiting: its embedding, and its thumbnail where one is asked for.
-
-    Raises:
-        MediaError, OutOfMemory, ModelFailed, WorkCancelled.
-    """
-    embedder = engine.embedder
-    windows: list[WindowEmbedding] = []
-    ahead: deque[Future[ForwardedChunk]] = deque()
-    declared: float | None = None
-    items = decoder.stream(
-        decode_clip,
-        *(path, limits, embedder.decode_spec, modality, thumbnail_size),
-        silence_seconds=limits.decode_timeout_seconds,
-        cancellation=cancellation,
-    )
-    try:
-        while True:
-            try:
-                item = next(items)
-            except StopIteration as stop:
-                tail: ClipTail = stop.value
-                break
-            if isinstance(item, ClipHead):
-                declared = item.declared_duration_seconds
-                continue
-            ahead.append(engine.chunks.submit(embedder.prepare(item)))
-            if on_progress is not None:
-                on_progress(DecodeProgress(item.windows[-1][1], declared))
-            if len(ahead) > CHUNKS_AHEAD:
-                windows += embedder.finish(_result(ahead.popleft(), cancellation))
-        for future in ahead:
-            windows += embedder.finish(_result(future, cancellation))
-    finally:
-        items.close()
-        for future in ahead:
-            future.cancel()
-    if tail.thumbnail_failure is not None:
-        logger.info("no thumbnail: %s", tail.thumbnail_failure)
-    return whole_clip(windows, tail.summary), tail.thumbnail
 
 
 def _result(future: Future[ForwardedChunk], cancellation: Cancellation) -> ForwardedChunk:

@@ -82,7 +82,7 @@ def open_resources(
     from index.library import Library  # noqa: PLC0415
 
     with ExitStack() as stack:
-        pipeline = stack.enter_context(open_pipeline(settings, embedder, on_broken))
+        pipeline = stack.enter_context(open_pipeline(settings, embedder, observation, on_broken))
         embedder = pipeline.engine.embedder
         library = stack.enter_context(
             Library.open(
@@ -100,8 +100,7 @@ def open_resources(
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )
         stack.callback(keyring.close)
-        card = embedder.card
-        stack.enter_context(observation.metrics.watching(library, lambda: card))
+        stack.enter_context(observation.metrics.watching(library, pipeline))
         yield _assembled(settings, library, pipeline, keyring=keyring, observation=observation)
 
 
@@ -109,12 +108,14 @@ def open_resources(
 def open_pipeline(
     settings: Settings,
     embedder: ClipEmbedder | None = None,
+    observation: Observation | None = None,
     on_broken: Callable[[str], None] = log_broken,
 ) -> Iterator[Pipeline]:
     """Start the decoding processes, load the model meanwhile, and warm both up.
 
     Arguments and exceptions as of `open_resources`.
     """
+    observation = observation or Observation()
     with ExitStack() as stack:
         decoder = DecodePool(
             workers=settings.decode_workers,
@@ -130,6 +131,7 @@ def open_pipeline(
         )
         engine = Engine(
             embedder or load_embedder(settings),
+            observation.metrics,
             batch_rows=settings.batch_rows,
             wait_seconds=settings.batch_wait_milliseconds / 1000,
             max_failures=settings.max_model_failures,
@@ -142,7 +144,7 @@ def open_pipeline(
         stack.callback(engine.close)
         engine.warm_up()
         decoder.wait_until_ready()
-        yield Pipeline(engine, decoder, media_limits(settings), clips)
+        yield Pipeline(engine, decoder, media_limits(settings), clips, observation)
 
 
 def get_resources(connection: HTTPConnection) -> Resources:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,12 @@ class Tracing:
             return
         with self._tracer.start_as_current_span(name):
             yield
+
+    def start(self, name: str) -> Callable[[], None]:
+        """Begin a part that ends elsewhere; return what ends it, in whichever thread."""
+        if self._tracer is None:
+            return lambda: None
+        return self._tracer.start_span(name).end
 
     def close(self) -> None:
         """Send what was recorded."""

@@ -85,11 +85,36 @@ def test_it_tells_what_is_held_and_by_which_model(client: TestClient) -> None:
     assert value(found, "process_resident_memory_bytes") > 0
 
 
-def test_searches_are_timed(client: TestClient) -> None:
-    client.post("/retrieve", json={"query": "rain"})
-    client.post("/classify", files=file_part())
+def test_the_parts_of_an_answer_are_timed_and_batches_counted(client: TestClient) -> None:
+    def counts() -> dict[str, float]:
+        found = samples(client)
+        stages = {
+            stage: value(found, "avgzsl_stage_duration_seconds_count", stage=stage)
+            for stage in ("embed", "decode", "forward", "embed_texts", "search")
+        }
+        rows = {
+            kind: value(found, "avgzsl_batch_rows_sum", kind=kind) for kind in ("windows", "texts")
+        }
+        return {**stages, **rows}
 
-    assert value(samples(client), "avgzsl_stage_duration_seconds_count", stage="search") == 2
+    before = counts()
+    client.post("/retrieve", json={"query": "rain", "minus": ["snow"]})
+    client.post("/classify", files=file_part())
+    after = counts()
+
+    assert {name: after[name] - before[name] for name in after} == {
+        "embed": 1, "decode": 1, "forward": 1, "embed_texts": 1, "search": 2,
+        "windows": 1, "texts": 2,
+    }  # fmt: skip
+
+
+def test_it_tells_what_waits_and_who_decodes(client: TestClient) -> None:
+    found = samples(client)
+
+    for queue in ("clips", "chunks", "texts", "names"):
+        assert ("avgzsl_queue_depth", frozenset({("queue", queue)})) in found
+    assert value(found, "avgzsl_queue_depth", queue="clips") == 0
+    assert value(found, "avgzsl_decoders_alive") >= 1
 
 
 def test_it_answers_while_the_catalogue_is_away(

@@ -43,11 +43,18 @@ def test_a_request_is_a_span_named_by_its_route_with_its_parts_below(tmp_path: P
         client.get("/clips/secret-name")
         spans = by_name(exporter)
 
-    request, search = spans["POST /classify"], spans["search"]
+    request = spans["POST /classify"]
     assert request.attributes is not None
     assert request.attributes["http.route"] == "/classify"
-    assert search.parent is not None
-    assert search.parent.span_id == request.context.span_id
+    for name, above in (
+        ("embed", "POST /classify"),
+        ("decode", "embed"),
+        ("forward", "embed"),
+        ("search", "POST /classify"),
+    ):
+        parent = spans[name].parent
+        assert parent is not None
+        assert parent.span_id == spans[above].context.span_id, name
     assert "GET /clips/{clip_id}" in spans
 
 
