@@ -7,7 +7,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 AUDIT := $(VENV)/audit
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-slow check audit format samples clean
+.PHONY: help install run demo test test-slow check audit format samples docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ format: $(INSTALLED_DEV) ## rewrite the code in the project's format
 
 samples: $(INSTALLED_DEV) ## make the sample clips again
 	$(BIN)/python -m samples.make_samples
+
+docs: $(INSTALLED_DEV) ## build the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html, or: $(BIN)/python -m http.server --directory build/site 8001"
 
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
