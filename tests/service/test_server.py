@@ -161,7 +161,7 @@ def test_pain_02_a_model_that_fails_too_often_ends_the_process_with_the_reason(
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         prober = threading.Thread(target=probe, args=(url,))
-        with pytest.raises(ServerFailed, match="2 times in a row on texts.*the device is lost"):
+        with pytest.raises(ServerFailed, match=r"2 times in a row on texts.*the device is lost"):
             run_server(Settings(data_dir=tmp_path), listener, on_ready=prober.start)
         prober.join(60)
 
