@@ -13,6 +13,7 @@ from service import (
     class_commands,
     classify_command,
     clip_commands,
+    index_command,
     key_commands,
     library_commands,
     model_commands,
@@ -129,6 +130,7 @@ Ready at {url} (documentation: {url}/docs). Try:
 
 
 app.command()(classify_command.classify)
+app.command()(index_command.index)
 app.command()(search_command.search)
 app.add_typer(class_commands.app, name="classes")
 app.add_typer(clip_commands.app, name="clips")

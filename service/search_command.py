@@ -8,7 +8,7 @@ import typer
 
 from service.connection import DataDir, Place, Url, connected
 from service.library_commands import AsJson
-from service.terminal import misused, new_table, print_json, show
+from service.terminal import complain, misused, new_table, print_json, show
 
 if TYPE_CHECKING:
     from service import schemas
@@ -52,6 +52,15 @@ def search(
     class_name: Annotated[
         str | None, typer.Option("--class", help="Only clips that are nearest to this class.")
     ] = None,
+    paths_only: Annotated[
+        bool,
+        typer.Option(
+            "--paths-only", help="Print only where `avgzsl index` found the files, one a line."
+        ),
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("-0", help="End paths with a zero byte, for `xargs -0`.")
+    ] = False,
     url: Url = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -72,7 +81,9 @@ def search(
             found = client.retrieve_by_file(like, **options)
         else:
             found = client.retrieve(query or None, clip_id=like_clip, **options)
-    if as_json:
+    if paths_only:
+        _print_paths(found, end="\0" if null else "\n")
+    elif as_json:
         print_json(found)
     else:
         _print_results(found)
@@ -84,6 +95,14 @@ def clip_filter(
     """Return the conditions on clips that a command's options say."""
     given = {"tags": tags, "class": class_name, "modality": modality}
     return {name: value for name, value in given.items() if value}  # type: ignore[return-value]
+
+
+def _print_paths(found: "schemas.Results", *, end: str) -> None:
+    for result in found.results:
+        if result.source is None:
+            complain(f"no path of clip {result.clip_id} ({result.filename}) is known")
+        else:
+            typer.echo(result.source + end, nl=False)
 
 
 def _print_results(found: "schemas.Results") -> None:

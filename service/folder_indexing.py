@@ -1,0 +1,140 @@
+"""Bringing the files of folders into a library: found, hashed, stored where they are not yet.
+
+Nothing is remembered here: the library knows the hash of each file that it has, so the same files
+given again are passed over, wherever the last time was interrupted.
+"""
+
+import hashlib
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from index.names import checked_source
+from service import schemas
+from service.client import (
+    AnswerTimeout,
+    Client,
+    ClientError,
+    InvalidRequest,
+    ProblemError,
+    TooLarge,
+    TooManyRequests,
+    UnsupportedMedia,
+)
+from service.content_types import BY_SUFFIX
+
+State = Literal["stored", "known", "moved", "failed"]
+
+OF_ONE_FILE = (InvalidRequest, TooLarge, UnsupportedMedia, TooManyRequests, AnswerTimeout)
+"""Errors that say nothing about the files after; any other would befall them too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes:
+        path: the file.
+        state: `stored` now; `known`, its bytes were there; `moved`, they were there under a path
+            where nothing is any more; `failed`.
+        clip_id: the clip that is made of it; None where it failed.
+        code, detail: why it failed.
+    """
+
+    path: str
+    state: State
+    clip_id: str | None = None
+    code: str | None = None
+    detail: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what is known of it, for JSON."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def media_files(places: Iterable[Path]) -> Iterator[Path]:
+    """Yield the media files below folders, in the order of their names, and files as they are.
+
+    Media are told by their suffix. What is hidden is passed over, and links to folders are not
+    followed: they may lead round in circles.
+    """
+    for place in places:
+        if not place.is_dir():
+            yield place
+            continue
+        for folder, folders, names in os.walk(place):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                if not name.startswith(".") and Path(name).suffix.lower() in BY_SUFFIX:
+                    yield Path(folder, name)
+
+
+def index_files(
+    client: Client, files: Iterable[Path], *, tags: Sequence[str] = (), workers: int
+) -> Generator[Outcome, None, None]:
+    """Store files, `workers` at a time, and yield what became of each, in the order of their ends.
+
+    Closed before its end, it waits for the files that are under way and begins no other.
+
+    Raises:
+        ClientError: one that would befall the other files too.
+    """
+    waiting = iter(files)
+    pool = ThreadPoolExecutor(workers, "indexing")
+    try:
+        under_way = {
+            pool.submit(_index_file, client, file, tags) for file in islice(waiting, workers)
+        }
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for file in islice(waiting, len(done)):
+                under_way.add(pool.submit(_index_file, client, file, tags))
+            yield from map(Future.result, done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _index_file(client: Client, file: Path, tags: Sequence[str]) -> Outcome:
+    path = str(file)
+    try:
+        with file.open("rb") as content:
+            sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        present = client.list_clips(sha256=sha256, limit=1).items
+        if present:
+            return _known(client, file, present[0])
+        stored = client.add_clip(file, tags=tags, source=_source(file), if_duplicate="skip")
+    except OSError as error:
+        return Outcome(path, "failed", code="unreadable_file", detail=error.strerror or str(error))
+    except OF_ONE_FILE as error:
+        code = error.code if isinstance(error, ProblemError) else "timeout"
+        return Outcome(path, "failed", code=code, detail=str(error))
+    except ClientError as error:
+        error.add_note(f"While indexing {path}.")
+        raise
+    return Outcome(path, "stored", stored.clip_id)
+
+
+def _known(client: Client, file: Path, clip: schemas.Clip) -> Outcome:
+    """Tell of a file that is stored already; where it was is forgotten if it is there no more."""
+    source = _source(file)
+    if source is not None and (clip.source is None or _is_gone(clip.source)):
+        client.update_clip(clip.clip_id, source=source)
+        if clip.source is not None:
+            return Outcome(str(file), "moved", clip.clip_id)
+    return Outcome(str(file), "known", clip.clip_id)
+
+
+def _is_gone(source: str) -> bool:
+    return os.path.isabs(source) and not os.path.exists(source)
+
+
+def _source(file: Path) -> str | None:
+    """Return the absolute path if it can be kept: names on a disk may be no text at all."""
+    try:
+        return checked_source(os.path.abspath(file))
+    except ValueError:
+        return None
