@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.settings import load_settings
 from tests.docker.files import DOCKER, ROOT, compose, run, unknown_settings
 
 OURS = {"avgzsl", "gpu", "replica-1", "replica-2"}
@@ -69,6 +70,15 @@ def test_every_service_is_confined(services: dict[str, Service]) -> None:
         assert not service.get("privileged"), name
         for port in service.get("ports", []):
             assert port["host_ip"] == "127.0.0.1", name
+
+
+def test_decoders_run_out_of_their_own_memory_before_the_container_does(
+    services: dict[str, Service],
+) -> None:
+    settings = load_settings()
+    for name in OURS:
+        limit = int(services[name]["deploy"]["resources"]["limits"]["memory"])
+        assert limit > settings.decode_workers * settings.decode_memory_bytes, name
 
 
 def test_what_waits_for_health_waits_for_what_has_a_check(services: dict[str, Service]) -> None:
