@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from index.faiss_ivf import LISTS_PER_ROOT
 from index.faiss_store import FaissStore
 from index.library import Library
 from index.registry import create_store
-from index.tables import ClipRow, SegmentRow
+from index.tables import ClipRow, ClipTagRow, ClipVectorRow, SegmentRow
+from index.types import NewClass
 from index.vector_store import VectorStore
 
 DIM = 384
@@ -43,7 +44,10 @@ WINDOW_NOISE = 0.4
 QUERIES = 400
 K = 10
 CHUNK = 10_000
+TAGS = 100
 MODEL = "benchmark"
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the first clip was added; each further one a second later."""
 
 Vectors = NDArray[np.float32]
 Search = Callable[[Vectors], NDArray[np.float32]]
@@ -223,7 +227,8 @@ def library(segments: int, _truth_file: Path) -> dict[str, Any]:
     """Clips that have sound only: the stores `audio` and `both` hold all their windows."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        Library.open(directory, model_id=MODEL, dim=DIM).close()
+        with Library.open(directory, model_id=MODEL, dim=DIM) as empty:
+            empty.seed_classes(MODEL, _classes())
         shutil.rmtree(directory / "vectors")
         started = time.perf_counter()
         _insert(directory, segments)
@@ -259,13 +264,17 @@ def library(segments: int, _truth_file: Path) -> dict[str, Any]:
 def _insert(directory: Path, segments: int) -> None:
     """Write rows as the catalogue would, thousands at a time, without media files."""
     engine = create_engine(sqlite_url(directory / "catalogue.sqlite"))
-    now = datetime.now(UTC)
     for ids, vectors in batches(segments):
         clip_rows = (ids - 1) // WINDOWS + 1
+        distinct, first = np.unique(clip_rows, return_index=True)
+        clip_vectors = [
+            {"clip_row": int(row), "model_id": MODEL, "audio": vector, "video": None}
+            for row, vector in zip(distinct, vectors[first], strict=True)
+        ]
         with engine.begin() as connection:
-            connection.execute(
-                insert(ClipRow), [_clip(int(row), now) for row in np.unique(clip_rows)]
-            )
+            connection.execute(insert(ClipRow), [_clip(int(row)) for row in distinct])
+            connection.execute(insert(ClipVectorRow), clip_vectors)
+            connection.execute(insert(ClipTagRow), [_tag(int(row)) for row in distinct])
             connection.execute(
                 insert(SegmentRow),
                 [
@@ -284,7 +293,16 @@ def _insert(directory: Path, segments: int) -> None:
     engine.dispose()
 
 
-def _clip(row: int, now: datetime) -> dict[str, Any]:
+def _classes() -> list[NewClass]:
+    return [NewClass(f"class {number}", vector) for number, vector in enumerate(centres())]
+
+
+def _tag(row: int) -> dict[str, Any]:
+    """One clip in TAGS has each tag."""
+    return {"clip_row": row, "tag": f"tag {row % TAGS}", "position": 0}
+
+
+def _clip(row: int) -> dict[str, Any]:
     return {
         "id": row,
         "clip_id": f"{row:032x}",
@@ -296,7 +314,7 @@ def _clip(row: int, now: datetime) -> dict[str, Any]:
         "duration_seconds": float(WINDOWS + 1),
         "modalities": {"audio": {"used": True}, "video": {"used": False, "reason": "no video"}},
         "warnings": [],
-        "created_at": now,
+        "created_at": START + timedelta(seconds=row),
         "model_id": MODEL,
     }
 

@@ -440,7 +440,7 @@ def _refuse_content(catalogue: Catalogue, directory: Path) -> None:
 def _remove_unneeded(
     catalogue: Catalogue, media: MediaPlace, kept: Sequence[tuple[str, str]]
 ) -> None:
-    """Delete the files that came without rows; what cannot be deleted now, the next `open` does."""
+    """Delete the files that came without rows; what cannot be deleted now, the next start does."""
     stores = dict(zip(FOLDERS, media, strict=True))
     with suppress(StorageError):
         with catalogue.read() as reader:

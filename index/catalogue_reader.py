@@ -2,11 +2,23 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Select, bindparam, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    TextualSelect,
+    column,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from index.errors import ClassNotFound, ClipNotFound, ModelMismatch
@@ -48,19 +60,27 @@ CLASS, SEGMENT, WRITE = "class", "segment", "write"
 """What a row of the log of changes is of; of each write itself there is one, too."""
 SHOWN_FAILURES = 100
 
-_CLIPS, _TAGS = ClipRow.__table__.c, ClipTagRow.__table__.c
-CLIPS_OF_ROWS = select(
-    *(_CLIPS[name] for name in ("id", "clip_id", "filename", "content_type", "content_hash")),
-    *(_CLIPS[name] for name in ("size_bytes", "duration_seconds", "modalities", "warnings")),
-    *(_CLIPS[name] for name in ("thumbnail_hash", "created_at", "model_id", "source")),
-    ClipRow.segment_count.label("segment_count"),
-).where(_CLIPS.id.in_(bindparam("row_ids", expanding=True)))
-TAGS_OF_ROWS = (
-    select(_TAGS.clip_row, _TAGS.tag)
-    .where(_TAGS.clip_row.in_(bindparam("row_ids", expanding=True)))
-    .order_by(_TAGS.clip_row, _TAGS.position)
+CLIPS_AT_ONCE = (16, 64, 256, 1024, 4096)
+"""Clips that one statement reads. Of few sizes: a search would take longer to make it anew."""
+
+CLIP_COLUMNS = tuple(
+    ClipRow.__table__.c[name]
+    for name in (
+        "id",
+        "clip_id",
+        "filename",
+        "content_type",
+        "content_hash",
+        "thumbnail_hash",
+        "size_bytes",
+        "duration_seconds",
+        "modalities",
+        "warnings",
+        "created_at",
+        "model_id",
+        "source",
+    )
 )
-"""Made once, of columns: a search would take as long to make them, or objects, as to read."""
 
 WINDOW_DTYPE = np.dtype(
     [("ids", np.int64), ("clip_rows", np.int64), ("starts", np.float64), ("ends", np.float64)]
@@ -368,12 +388,18 @@ class CatalogueReader:
     def clips(self, row_ids: Sequence[int]) -> dict[int, Clip]:
         """Return the clips of these rows, as far as they exist."""
         found: dict[int, Clip] = {}
-        for part in _parts(row_ids):
-            tags: dict[int, list[str]] = {}
-            for row_id, tag in self._session.execute(TAGS_OF_ROWS, {"row_ids": part}):
-                tags.setdefault(row_id, []).append(tag)
-            rows = self._session.execute(CLIPS_OF_ROWS, {"row_ids": part})
-            found.update((row.id, _clip(row, tags.get(row.id, ()))) for row in rows)
+        # Beside the session, which makes more of a statement than a search has time for.
+        connection = self._session.connection()
+        for start in range(0, len(row_ids), CLIPS_AT_ONCE[-1]):
+            part = row_ids[start : start + CLIPS_AT_ONCE[-1]]
+            size = next(size for size in CLIPS_AT_ONCE if size >= len(part))
+            padded = [*part, *[part[-1]] * (size - len(part))]
+            wanted = {f"row_{place}": row_id for place, row_id in enumerate(padded)}
+            rows = connection.execute(_clips_of(size), wanted).all()
+            for row_id, of_clip in groupby(rows, key=itemgetter(0)):
+                first, *others = of_clip
+                tags = [] if first.tag is None else [first.tag, *(row.tag for row in others)]
+                found[row_id] = _clip(first, tags)
         return found
 
     def clip_rows(
@@ -424,10 +450,15 @@ class CatalogueReader:
         """Whether a clip's thumbnail is this file."""
         return self._any(ClipRow.thumbnail_hash == content_hash)
 
-    def needed_files(self) -> tuple[set[str], set[str]]:
-        """Return the hashes of all media and of all thumbnails."""
-        rows = self._session.execute(select(ClipRow.content_hash, ClipRow.thumbnail_hash)).all()
-        return {media for media, _ in rows}, {thumbnail for _, thumbnail in rows if thumbnail}
+    def needed_files(self, prefix: str = "") -> tuple[set[str], set[str]]:
+        """Return the hashes of all media and of all thumbnails that begin with some digits."""
+
+        def hashes(column: InstrumentedAttribute[Any]) -> set[str]:
+            # Each by its own index. No hexadecimal digit is as great as a g.
+            wanted = select(column).where(column >= prefix, column < f"{prefix}g")
+            return set(self._session.scalars(wanted))
+
+        return hashes(ClipRow.content_hash), hashes(ClipRow.thumbnail_hash)
 
     # Segments
 
@@ -543,6 +574,22 @@ def stored_clip(row: ClipRow) -> StoredClip:
     )
     return StoredClip(
         row.clip_id, row.created_at, row.content_hash, row.size_bytes, row.thumbnail_hash, new
+    )
+
+
+@cache
+def _clips_of(count: int) -> TextualSelect:
+    """Return what reads `count` clips, a row for each tag; as text, which is not put together."""
+    columns = ", ".join(f"clips.{column.name}" for column in CLIP_COLUMNS)
+    row_ids = ", ".join(f":row_{place}" for place in range(count))
+    statement = text(
+        f"SELECT {columns}, (SELECT count(*) FROM segments WHERE segments.clip_row = clips.id "
+        "AND segments.model_id = clips.model_id) AS segment_count, clip_tags.tag AS tag "
+        "FROM clips LEFT JOIN clip_tags ON clip_tags.clip_row = clips.id "
+        f"WHERE clips.id IN ({row_ids}) ORDER BY clips.id, clip_tags.position"
+    )
+    return statement.columns(
+        *CLIP_COLUMNS, column("segment_count", Integer), ClipTagRow.__table__.c.tag
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
+from typing import cast
 
 from alembic import command
 from alembic.config import Config
@@ -178,8 +179,12 @@ def _configure_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
+        statement = connection.get_execution_options().get("sqlite_begin")
+        if statement is not None:
+            connection.exec_driver_sql(statement)
+            return
+        # Waits for nobody and cannot fail; each search begins one, so by the driver itself.
+        cast(SQLiteConnection, connection.connection.driver_connection).execute("BEGIN")
 
 
 def _migrate(connection: Connection, shown: str) -> None:

@@ -22,7 +22,8 @@ class DirectoryLock:
             os.close(self._descriptor)
             raise LibraryLocked(
                 f"The library in {directory} is in use by the process with pid {holder}; "
-                "stop that process or choose another directory."
+                "stop that process or choose another directory.",
+                holder=holder,
             ) from error
         try:
             with storage_errors(f"write the lock file in {directory}"):

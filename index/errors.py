@@ -19,6 +19,7 @@ LibraryError
 ├── ModelMismatch      the rows were made by another model
 ├── ReindexRefused     too many clips would be left out of the search
 └── StorageError       the disk or the database refused a write; nothing acknowledged was lost
+    └── VectorStoreUnavailable  the server that holds the vectors is out of reach or refuses
 
 Each message says what was wrong, the offending value, the limit where there is one, and what to do.
 """
@@ -76,7 +77,11 @@ class InvalidArchive(LibraryError):
 
 
 class LibraryLocked(LibraryError):
-    """Another process holds the library's directory."""
+    """Another process holds the library's directory: `holder` is its pid, or `unknown`."""
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class LibraryNotEmpty(LibraryError):
@@ -97,3 +102,7 @@ class ReindexRefused(LibraryError):
 
 class StorageError(LibraryError):
     """The disk or the database refused a write."""
+
+
+class VectorStoreUnavailable(StorageError):
+    """The server that holds the vectors is out of reach or refuses; the catalogue has them all."""

@@ -1,7 +1,8 @@
 """The library: clips and classes that are remembered, searched and never lost.
 
 The only writer. A write goes media file -> catalogue -> vectors, a deletion catalogue -> vectors ->
-media file, so a crash at any point leaves at most a file that nobody names, which `open` deletes.
+media file, so a crash at any point leaves at most a file that nobody names, which a thread deletes
+after the next `open`.
 """
 
 import logging
@@ -28,8 +29,8 @@ from index.errors import DuplicateClip, LibraryError, ModelMismatch, StorageErro
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
 from index.media import MediaPlace, ReadableMediaPlace, open_media
-from index.media_hold import sweep_holds
 from index.media_store import StagedFile
+from index.media_sweep import MediaSweep, delete_unneeded
 from index.names import (
     checked_description,
     checked_name,
@@ -87,15 +88,15 @@ class Library:
         self._directory = directory
         self._space = space
         self._vector_store = vector_store
-        self._media, self._thumbnails = media
+        self._files = media
         self._writer = threading.Lock()
         self._space_lock = ReadWriteLock()
         self._resources = ExitStack()
         self._closed = False
         self._out_of_step = False
-        self._sweep()
         delete_leftovers(space.catalogue)
         space.load()
+        self._sweep = MediaSweep(space.catalogue, media, directory)
         self._follower = Follower(self._follow_others) if shared else None
 
     @classmethod
@@ -152,6 +153,7 @@ class Library:
         """Save the vectors, so that the next `open` need not rebuild them, and let others in."""
         if self._follower is not None:
             self._follower.stop()
+        self._sweep.stop()
         with self._writer:
             if self._closed:
                 return
@@ -171,6 +173,10 @@ class Library:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def wait_for_sweep(self) -> None:
+        """Return once the files that a crash left without a clip are deleted."""
+        self._sweep.wait()
 
     def status(self) -> LibraryStatus:
         """Count what is held."""
@@ -323,10 +329,10 @@ class Library:
         there; then nothing is stored.
         """
         with ExitStack() as staging:
-            media_file = staging.enter_context(self._media.staging(media))
+            media_file = staging.enter_context(self._files.media.staging(media))
             thumbnail = None
             if new.thumbnail is not None:
-                thumbnail = staging.enter_context(self._thumbnails.staging(new.thumbnail))
+                thumbnail = staging.enter_context(self._files.thumbnails.staging(new.thumbnail))
             staging.enter_context(self._exclusive())
             try:
                 self._refuse_other_model(model_id)
@@ -335,7 +341,9 @@ class Library:
                     new, media_file, thumbnail, refuse_duplicate=refuse_duplicate
                 )
             except BaseException:
-                self._delete_unneeded(media_file.content_hash, _hash(thumbnail))
+                delete_unneeded(
+                    self._catalogue, self._files, media_file.content_hash, _hash(thumbnail)
+                )
                 raise
             self._follow()
             return clip
@@ -398,7 +406,7 @@ class Library:
                 row = writer.clip_row(clip_id)
                 writer.remove_clip(row)
             self._follow()
-            self._delete_unneeded(row.content_hash, row.thumbnail_hash)
+            delete_unneeded(self._catalogue, self._files, row.content_hash, row.thumbnail_hash)
 
     def clip_vector(self, clip_id: str, modality: SearchModality = "both") -> Vector | None:
         """Return a clip's embedding (D,), unit length; None where it lacks the modality.
@@ -421,7 +429,7 @@ class Library:
         with self._reading() as reader:
             content_hash = reader.clip_row(clip_id).content_hash
         try:
-            return self._media.open(content_hash)
+            return self._files.media.open(content_hash)
         except FileNotFoundError as error:
             raise StorageError(
                 f"The media file of the clip {clip_id} is missing ({content_hash}); restore it "
@@ -440,7 +448,7 @@ class Library:
             return None
         with (
             storage_errors(f"read the thumbnail of the clip {clip_id}"),
-            self._thumbnails.open(content_hash) as file,
+            self._files.thumbnails.open(content_hash) as file,
         ):
             return file.read()
 
@@ -463,7 +471,7 @@ class Library:
             self._catalogue,
             self._directory,
             archive,
-            media=ReadableMediaPlace(self._media, self._thumbnails),
+            media=ReadableMediaPlace(*self._files),
             overwrite=overwrite,
             allow_missing=allow_missing,
             progress=progress,
@@ -479,7 +487,7 @@ class Library:
         """
         self._refuse_closed()
         return Reindexing(
-            self._catalogue, self._media, model, exclusive=self._exclusive, swap=self._swap
+            self._catalogue, self._files.media, model, exclusive=self._exclusive, swap=self._swap
         )
 
     def cancel_reindexing(self) -> bool:
@@ -632,40 +640,15 @@ class Library:
                 if present is not None:
                     raise DuplicateClip(present.clip_id)
             # Nobody deletes a file meanwhile because it had no row yet: that, too, waits.
-            self._media.keep(media_file)
+            self._files.media.keep(media_file)
             if thumbnail is not None:
-                self._thumbnails.keep(thumbnail)
+                self._files.thumbnails.keep(thumbnail)
             return writer.add_clip(
                 new,
                 content_hash=media_file.content_hash,
                 size_bytes=media_file.size_bytes,
                 thumbnail_hash=_hash(thumbnail),
             )
-
-    def _delete_unneeded(self, media_hash: str | None, thumbnail_hash: str | None) -> None:
-        """Delete files that no clip needs. A failure is logged: the next `open` deletes them."""
-        try:
-            with self._catalogue.read_alone() as reader:
-                if media_hash is not None and not reader.needs_media(media_hash):
-                    self._media.remove(media_hash)
-                if thumbnail_hash is not None and not reader.needs_thumbnail(thumbnail_hash):
-                    self._thumbnails.remove(thumbnail_hash)
-        except StorageError as error:
-            logger.warning("Files that no clip needs are left until the next start: %s", error)
-
-    def _sweep(self) -> None:
-        """Delete the files that a crash left without a clip."""
-        with self._catalogue.read() as reader:
-            media, thumbnails = reader.needed_files()
-        stray_media = self._media.unneeded(media)
-        stray_thumbnails = self._thumbnails.unneeded(thumbnails)
-        for content_hash in stray_media:
-            self._delete_unneeded(content_hash, None)
-        for content_hash in stray_thumbnails:
-            self._delete_unneeded(None, content_hash)
-        sweep_holds(self._directory)
-        if count := len(stray_media) + len(stray_thumbnails):
-            logger.info("Deleted %d files left over from an interrupted write.", count)
 
     # Vectors
 

@@ -51,8 +51,10 @@ class Media(ReadableMedia, Protocol):
         """Delete a file; an absent one is no error. Raises StorageError."""
         ...
 
-    def unneeded(self, needed: Collection[str]) -> list[str]:
+    def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
         """Return the hashes of files that are not needed and that nobody is at work on.
+
+        Those that begin with `prefix`, two hexadecimal digits.
 
         Raises StorageError.
         """

@@ -56,13 +56,13 @@ class MediaFolder:
         """
         with storage_errors(f"read {self._directory}"):
             half = list(self._incoming.iterdir()) if self._incoming.is_dir() else []
-            return half + self._unneeded(needed)
+            return half + self._unneeded(needed, "[0-9a-f][0-9a-f]")
 
-    def _unneeded(self, needed: Collection[str]) -> list[Path]:
+    def _unneeded(self, needed: Collection[str], folders: str) -> list[Path]:
         """Every file that bears its own hash's name; anything else is not ours to judge."""
         return [
             path
-            for path in self._directory.glob("[0-9a-f][0-9a-f]/*")
+            for path in self._directory.glob(f"{folders}/*")
             if len(path.name) == 64
             and path.parent.name == path.name[:2]
             and path.name not in needed
@@ -123,17 +123,10 @@ class MediaStore(MediaFolder):
         with storage_errors(f"delete the media file {content_hash}"):
             self.path(content_hash).unlink(missing_ok=True)
 
-    def unneeded(self, needed: Collection[str]) -> list[str]:
-        """Return the hashes of files that are not needed. Raises StorageError."""
+    def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
+        """Return the hashes of files that are not needed, as `Media` says. Raises StorageError."""
         with storage_errors(f"read {self._directory}"):
-            return [path.name for path in self._unneeded(needed) if self._is_old(path)]
-
-    def sweep(self, needed: Collection[str]) -> int:
-        """Delete the files whose hash is not needed; return how many. Raises StorageError."""
-        strays = self.unneeded(needed)
-        for stray in strays:
-            self.remove(stray)
-        return len(strays)
+            return [path.name for path in self._unneeded(needed, prefix) if self._is_old(path)]
 
     def _is_old(self, path: Path) -> bool:
         """Whether no process can still be at work on a file, which may be gone by now."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from index.durable import make_directory, replace_file, storage_errors
-from index.errors import StorageError
+from index.errors import VectorStoreUnavailable
 from index.read_write_lock import ReadWriteLock
 from index.types import StoreStatus
 from index.vector_store import Ids, Vectors, check_ids, check_pairs, check_search
@@ -81,8 +81,9 @@ class MilvusStore:
     it takes a call for each part. A write is atomic to this process's readers by a lock; should the
     server fail halfway through it, StorageError is raised and the store must be rebuilt.
 
-    Every method that asks the server raises StorageError where that cannot be reached or refuses;
-    no question waits longer than `CALL_SECONDS` and the `CONNECT_SECONDS` of a new connection.
+    Every method that asks the server raises VectorStoreUnavailable where that cannot be reached or
+    refuses; no question waits longer than `CALL_SECONDS` and the `CONNECT_SECONDS` of a new
+    connection.
     """
 
     def __init__(
@@ -339,13 +340,14 @@ class MilvusStore:
 
     @contextmanager
     def _server_errors(self, action: str) -> Iterator[None]:
-        """Turn the server's refusal or absence into StorageError; never shows the password."""
+        """Raise VectorStoreUnavailable for the server's refusal or absence; show no password."""
         try:
             yield
         except (MilvusException, grpc.RpcError) as error:
-            raise StorageError(
-                f"Could not {action} the vector store {self._shown}: {error} What was stored "
-                "before is intact; check that Milvus runs there and lets this service in."
+            raise VectorStoreUnavailable(
+                f"Could not {action} the vector store {self._shown}: {error} Nothing that was "
+                "stored is lost; check that Milvus runs there and lets this service in, and ask "
+                "again."
             ) from error
 
 

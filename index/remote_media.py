@@ -158,11 +158,15 @@ class RemoteMedia:
 
         self._folder.tried(f"delete the media file {content_hash}", remove)
 
-    def unneeded(self, needed: Collection[str]) -> list[str]:
-        """Return the hashes of old files that are not needed. Raises StorageError."""
+    def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
+        """Return the hashes of old files that are not needed, as `Media` says.
+
+        Raises StorageError.
+        """
 
         def unneeded() -> list[str]:
-            names = [path.rpartition("/")[2] for path in self._files.find(self._root)]
+            paths = self._files.find(f"{self._root}/{prefix}")
+            names = [path.rpartition("/")[2] for path in paths]
             return [
                 name
                 for name in names

@@ -10,10 +10,12 @@ from sqlalchemy import URL
 from index.catalogue import Catalogue
 from index.directory_lock import DirectoryLock
 from index.errors import ClipNotFound, StorageError
+from index.media import MediaPlace
 from index.media_hold import sweep_holds
 from index.media_store import MediaStore
-from index.progress import Progress, counted, silent
-from index.vector_indexes import store_contents, weights_of_names
+from index.media_sweep import sweep_files
+from index.progress import Progress, silent
+from index.vector_indexes import store_contents, weights_of_names, window_content
 from index.verification import (
     Finding,
     FindingKind,
@@ -113,10 +115,8 @@ def _mend(
     if not kinds:
         return
     if media_url is None:
-        with catalogue.read() as reader:
-            media, thumbnails = reader.needed_files()
-        MediaStore(directory / "media").sweep(media)
-        MediaStore(directory / "thumbnails").sweep(thumbnails)
+        place = MediaPlace(MediaStore(directory / "media"), MediaStore(directory / "thumbnails"))
+        sweep_files(catalogue, place)
     sweep_holds(directory)
     _mend_saved_vectors(findings, catalogue, directory, vector_store, progress)
 
@@ -154,10 +154,10 @@ def _mend_saved_vectors(
         moment = reader.moment()
         contents = store_contents(reader, weights_of_names(saved))
         try:
-            stores = [
-                cache.open(content, moment=moment)
-                for content in counted(contents, len(contents), "Making vectors anew", progress)
-            ]
-            cache.save(stores, moment=moment)
+            progress("Making vectors anew", 0, 1)
+            stores = cache.open(contents, moment=moment)
+            windows = cache.open_windows(window_content(reader), moment=moment)
+            cache.save(stores, windows, moment=moment)
+            progress("Making vectors anew", 1, 1)
         finally:
             cache.close()

@@ -65,6 +65,10 @@ class SegmentWindows:
         )
         return [next(windows) if present else None for present in found.tolist()]
 
+    def rows(self) -> WindowRows:
+        """Return all windows, ascending by id; what is returned is never written to."""
+        return self._rows
+
     def of_clips(self, clip_rows: Sequence[int]) -> Ids:
         """Return the row ids of these clips' segments, ascending."""
         rows = self._rows

@@ -4,15 +4,13 @@ The vectors are those of one moment of the catalogue; `follow` brings them to th
 log of changes, whoever made these, this process or another that shares the catalogue.
 """
 
-from functools import partial
-
 from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader, Moment
 from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex
 from index.types import ModalityWeights
 from index.vector_cache import VectorCache
-from index.vector_indexes import read_indexes
+from index.vector_indexes import build_indexes, load_indexes
 from index.vector_store import VectorStore
 
 
@@ -46,10 +44,8 @@ class Space:
     def load(self) -> None:
         """Take the vectors as saved and changed since, rebuilt where that is not known."""
         with self.catalogue.read() as reader:
-            moment = reader.moment()
-            make_store = partial(self._cache.open, moment=moment)
-            self.labels, self.segments = read_indexes(reader, make_store, self.weights)
-            self._moment = moment
+            self.labels, self.segments = load_indexes(reader, self._cache, self.weights)
+            self._moment = reader.moment()
 
     def is_behind(self) -> bool:
         """Whether the catalogue was written to since. Raises StorageError."""
@@ -84,13 +80,13 @@ class Space:
     def rebuild(self, reader: CatalogueReader) -> None:
         """Make the vectors anew from what a transaction sees. Raises ModelMismatch."""
         reader.check_model()
-        self.labels, self.segments = read_indexes(reader, self._cache.build, self.weights)
+        self.labels, self.segments = build_indexes(reader, self._cache, self.weights)
         self._moment = reader.moment()
 
     def save(self) -> None:
         """Save the vectors for `load`, unless it is not known what they hold."""
         if self._moment is not None:
-            self._cache.save(self.stores().values(), moment=self._moment)
+            self._cache.save(self.stores().values(), self.segments.windows, moment=self._moment)
 
     def close(self) -> None:
         """Close the vector stores; the catalogue is its opener's to close."""

@@ -6,18 +6,21 @@ does not lead from the moment of a file to now, the file is not used.
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from index.catalogue_reader import Moment
+from index.catalogue_reader import Moment, WindowRows
 from index.durable import make_directory, storage_errors
 from index.errors import StorageError
 from index.registry import create_store, is_placed
+from index.segment_windows import SegmentWindows
 from index.vector_store import Ids, Vectors, VectorStore
+from index.window_file import WINDOWS, read_window_file, write_window_file
 
 VALUE_TOLERANCE = 1e-6
 """How far a number of a saved vector may be off: the weights in a store's name are rounded."""
@@ -50,8 +53,21 @@ class StoreContent(NamedTuple):
     exact: bool
 
 
+class WindowContent(NamedTuple):
+    """What the windows of all segments are; `changes` says which rows are changed, and to what.
+
+    It returns None where nobody knows what changed since a moment.
+    """
+
+    rows: Callable[[], WindowRows]
+    changes: Callable[[Moment], tuple[Ids, WindowRows] | None]
+
+
 class VectorCache:
-    """Makes the vector stores of one kind, for one model's vectors (D,), and saves them."""
+    """Makes the vector stores of one kind, for one model's vectors (D,), and saves them.
+
+    Beside them lie the windows of the segments whose vectors they are.
+    """
 
     def __init__(self, directory: Path, *, kind: str, dim: int, model_id: str) -> None:
         self._directory = directory
@@ -60,31 +76,42 @@ class VectorCache:
         self._model_id = model_id
         self._made: weakref.WeakSet[VectorStore] = weakref.WeakSet()
 
-    def open(self, content: StoreContent, *, moment: Moment) -> VectorStore:
-        """Return the saved store, brought to this moment, else a new one.
+    def open(self, contents: Sequence[StoreContent], *, moment: Moment) -> list[VectorStore]:
+        """Return the saved stores, brought to this moment, and new ones where that cannot be.
 
         Raises ValueError for an unknown kind, ImportError where its package is missing,
         StorageError where its vectors lie out of reach.
         """
-        store = self._empty(content)
-        path = self._path(content.name)
+        stores = [self._empty(content) for content in contents]
+        # Side by side: most of it is checksums, during which Python does something else.
+        with ThreadPoolExecutor(len(stores), thread_name_prefix="load-vectors") as pool:
+            loaded = list(pool.map(self._load, stores))
+        return [
+            self._up_to_date(store, found, content, moment)
+            for store, found, content in zip(stores, loaded, contents, strict=True)
+        ]
+
+    def open_windows(self, content: WindowContent, *, moment: Moment) -> SegmentWindows:
+        """Return the windows as saved and brought to this moment, else as the rows have them."""
         try:
-            found = _moment(store.load(path))
+            generation, rows = read_window_file(self._path(WINDOWS), model_id=self._model_id)
         except ValueError as error:
             reason = str(error)
         else:
-            if is_placed(self._kind):
-                # From now on the file does not say what is there: that changes with each write.
-                self.forget(content.name)
-            changes = [] if found == moment else content.changes(found)
+            found = _moment(generation)
+            windows = SegmentWindows(rows)
+            if found == moment:
+                return windows
+            changes = content.changes(found)
             if changes is not None:
-                _apply(store, changes)
-                return store
+                windows.replace(*changes)
+                return windows
             reason = _unknown(found, moment)
-        # A new library has neither a file nor vectors, which is nothing to report.
-        if path.exists() or any(True for _ in content.batches()):
-            logger.info("Rebuilding the %r vectors from the catalogue: %s", content.name, reason)
-        return self.build(content)
+        windows = SegmentWindows(content.rows())
+        # A new library has neither a file nor windows, which is nothing to report.
+        if self._path(WINDOWS).exists() or len(windows):
+            logger.info("Rebuilding the %r from the catalogue: %s", WINDOWS, reason)
+        return windows
 
     def build(self, content: StoreContent) -> VectorStore:
         """Return a new store that holds the content."""
@@ -92,12 +119,24 @@ class VectorCache:
         store.fill(content.batches())
         return store
 
-    def save(self, stores: Iterable[VectorStore], *, moment: Moment) -> None:
-        """Save these stores, and forget all others.
+    def save(
+        self, stores: Iterable[VectorStore], windows: SegmentWindows, *, moment: Moment
+    ) -> None:
+        """Save these stores and windows, and forget all other stores.
 
-        One that cannot be saved is logged; the next `open` will bring the former file up to date.
+        What cannot be saved is logged; the next `open` will bring the former file up to date.
         """
-        names = set()
+        try:
+            make_directory(self._directory)
+            write_window_file(
+                self._path(WINDOWS),
+                windows.rows(),
+                model_id=self._model_id,
+                generation=_number(moment),
+            )
+        except OSError as error:
+            logger.warning("The windows were not saved; the next start takes longer: %s", error)
+        names = {WINDOWS}
         for store in stores:
             names.add(store.name)
             try:
@@ -115,7 +154,7 @@ class VectorCache:
                 self.forget(name)
 
     def saved(self) -> list[str]:
-        """Return the names of the stores that are saved."""
+        """Return the names of the stores that are saved, and `WINDOWS` where these are."""
         return sorted(path.stem for path in self._directory.glob("*.vectors"))
 
     def problem(self, content: StoreContent, *, moment: Moment) -> str | None:
@@ -139,6 +178,22 @@ class VectorCache:
         finally:
             store.close()
 
+    def windows_problem(self, content: WindowContent, *, moment: Moment) -> str | None:
+        """Say how saved windows, brought to this moment, differ from the rows; None if not."""
+        try:
+            generation, rows = read_window_file(self._path(WINDOWS), model_id=self._model_id)
+        except ValueError as error:
+            return str(error)
+        found, windows = _moment(generation), SegmentWindows(rows)
+        if found != moment:
+            changes = content.changes(found)
+            if changes is None:
+                return _unknown(found, moment)
+            windows.replace(*changes)
+        expected = SegmentWindows(content.rows()).rows()
+        same = all(map(np.array_equal, windows.rows(), expected))
+        return None if same else "they are not those of the catalogue's segments"
+
     def forget(self, name: str) -> None:
         """Delete what is saved of a name. Raises StorageError."""
         with storage_errors(f"delete the saved {name!r} vectors"):
@@ -148,6 +203,36 @@ class VectorCache:
         """Close every store that was made, also those that were replaced meanwhile."""
         for store in list(self._made):
             store.close()
+
+    def _load(self, store: VectorStore) -> Moment | ValueError:
+        """Return the moment that a store was saved at, or why there is none."""
+        try:
+            return _moment(store.load(self._path(store.name)))
+        except ValueError as error:
+            return error
+
+    def _up_to_date(
+        self,
+        store: VectorStore,
+        found: Moment | ValueError,
+        content: StoreContent,
+        moment: Moment,
+    ) -> VectorStore:
+        if isinstance(found, ValueError):
+            reason = str(found)
+        else:
+            if is_placed(self._kind):
+                # From now on the file does not say what is there: that changes with each write.
+                self.forget(content.name)
+            changes = [] if found == moment else content.changes(found)
+            if changes is not None:
+                _apply(store, changes)
+                return store
+            reason = _unknown(found, moment)
+        # A new library has neither a file nor vectors, which is nothing to report.
+        if self._path(content.name).exists() or any(True for _ in content.batches()):
+            logger.info("Rebuilding the %r vectors from the catalogue: %s", content.name, reason)
+        return self.build(content)
 
     def _empty(self, content: StoreContent) -> VectorStore:
         store = create_store(

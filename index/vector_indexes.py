@@ -1,36 +1,66 @@
 """The library's four sets of vectors, taken from the catalogue."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
 
-from index.catalogue_reader import BATCH_ROWS, CatalogueReader, Moment
+from index.catalogue_reader import BATCH_ROWS, CatalogueReader, Moment, WindowRows
 from index.label_index import LabelIndex
 from index.segment_index import MODALITIES, SegmentIndex, segment_batches, segment_matrix
 from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality, Vector
-from index.vector_cache import StoreChange, StoreContent
+from index.vector_cache import StoreChange, StoreContent, VectorCache, WindowContent
 from index.vector_store import Ids, Vectors, VectorStore
 
 BOTH_PREFIX = "both-"
 
 
-def read_indexes(
+def load_indexes(
+    reader: CatalogueReader, cache: VectorCache, weights: ModalityWeights
+) -> tuple[LabelIndex, SegmentIndex]:
+    """Return the enabled labels' and the segments' index as saved, brought to the moment."""
+    moment = reader.moment()
+    stores = cache.open(store_contents(reader, weights), moment=moment)
+    windows = cache.open_windows(window_content(reader), moment=moment)
+    return _indexes(reader, stores, windows, weights)
+
+
+def build_indexes(
+    reader: CatalogueReader, cache: VectorCache, weights: ModalityWeights
+) -> tuple[LabelIndex, SegmentIndex]:
+    """Return the enabled labels' and the segments' index, made of the rows as of the moment."""
+    stores = [cache.build(content) for content in store_contents(reader, weights)]
+    return _indexes(reader, stores, SegmentWindows(reader.windows()), weights)
+
+
+def _indexes(
     reader: CatalogueReader,
-    make_store: Callable[[StoreContent], VectorStore],
+    stores: Sequence[VectorStore],
+    windows: SegmentWindows,
     weights: ModalityWeights,
 ) -> tuple[LabelIndex, SegmentIndex]:
-    """Return the enabled labels' and the segments' index as of the reader's moment."""
-    labels = LabelIndex(make_store(_label_content(reader)), reader.labels())
-    stores = {name: make_store(_segment_content(reader, name, weights)) for name in MODALITIES}
-    return labels, SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
+    labels, *segments = stores
+    of_modalities = dict(zip(MODALITIES, segments, strict=True))
+    return LabelIndex(labels, reader.labels()), SegmentIndex(of_modalities, windows, weights)
 
 
 def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:
     """Return what each of the four stores must hold as of the reader's moment."""
     segments = [_segment_content(reader, modality, weights) for modality in MODALITIES]
     return [_label_content(reader), *segments]
+
+
+def window_content(reader: CatalogueReader) -> WindowContent:
+    """Return what the windows must be as of the reader's moment."""
+
+    def changes(since: Moment) -> tuple[Ids, WindowRows] | None:
+        known = reader.changes_after(since)
+        if known is None:
+            return None
+        return np.array(known.segments, np.int64), reader.windows_of_segments(known.segments)
+
+    return WindowContent(reader.windows, changes)
 
 
 def _label_content(reader: CatalogueReader) -> StoreContent:

@@ -25,7 +25,8 @@ from index.media_store import MediaFolder, file_digest
 from index.ownership import check_directory
 from index.progress import Progress, counted, silent
 from index.vector_cache import VectorCache
-from index.vector_indexes import store_contents, weights_of_names
+from index.vector_indexes import store_contents, weights_of_names, window_content
+from index.window_file import WINDOWS
 
 FindingKind = Literal[
     "database_damaged",
@@ -83,7 +84,7 @@ def verify_library(
         try:
             resources.callback(DirectoryLock(directory).release)
         except LibraryLocked as error:
-            held_by = str(error)
+            held_by = error.holder
         return Inspection(
             catalogue,
             directory,
@@ -108,7 +109,7 @@ def open_catalogue(
 
 
 class Inspection:
-    """One verification under way; `held_by` says who else has the library open, if anyone."""
+    """One verification under way; `held_by` is the pid of who has the library open, if anyone."""
 
     def __init__(
         self,
@@ -135,7 +136,9 @@ class Inspection:
         findings = list(self._database())
         counts = (0, 0, 0)
         if findings:
-            self._skipped.append("The rows, files and vectors: the database is damaged.")
+            self._skipped.append(
+                "Rows, files and vectors were not checked: the database is damaged."
+            )
         else:
             with self._catalogue.audit() as auditor:
                 counts = (
@@ -150,7 +153,11 @@ class Inspection:
                 findings += self._strays(clips)
                 findings += self._saved_vectors(findings)
             else:
-                self._skipped.append(f"Stray files and saved vectors: {self._held_by}")
+                self._skipped.append(
+                    "Stray files and saved vectors were not checked, as the library is open: the "
+                    f"process with pid {self._held_by} may change them at any moment. Stop it and "
+                    "verify again to check these too."
+                )
         classes, clip_count, segments = counts
         return Verification(
             model_id=self._catalogue.model_id,
@@ -237,7 +244,9 @@ class Inspection:
             strays += MediaFolder(self._directory / "media").strays(needed)
             strays += MediaFolder(self._directory / "thumbnails").strays(thumbnails)
         else:
-            self._skipped.append("Stray files of the shared place: other processes may write there")
+            self._skipped.append(
+                "Stray files were not checked: other processes may write to the shared place."
+            )
         for path in strays:
             shown = str(path.relative_to(self._directory))
             yield Finding("stray_file", shown, "No clip needs it; repair deletes it.")
@@ -246,21 +255,23 @@ class Inspection:
 
     def _saved_vectors(self, findings: Sequence[Finding]) -> Iterator[Finding]:
         if any(finding.kind == "bad_vector" for finding in findings):
-            self._skipped.append("Saved vectors: the catalogue's own are not all sound.")
+            self._skipped.append(
+                "Saved vectors were not checked: the catalogue's own are not all sound."
+            )
             return
         cache = open_cache(self._catalogue, self._directory, self._vector_store)
         saved = cache.saved()
         with self._catalogue.audit() as auditor:
             contents = store_contents(auditor, weights_of_names(saved))
             wanted = [content for content in contents if content.name in saved]
+            moment = auditor.moment()
             for content in counted(wanted, len(wanted), "Checking saved vectors", self._progress):
-                problem = cache.problem(content, moment=auditor.moment())
+                if (problem := cache.problem(content, moment=moment)) is not None:
+                    yield _saved_finding(content.name, problem)
+            if WINDOWS in saved:
+                problem = cache.windows_problem(window_content(auditor), moment=moment)
                 if problem is not None:
-                    yield Finding(
-                        "saved_vectors",
-                        content.name,
-                        f"{problem.rstrip('.')}; repair or the next start makes them anew.",
-                    )
+                    yield _saved_finding(WINDOWS, problem)
 
 
 def open_cache(catalogue: Catalogue, directory: Path, vector_store: str) -> VectorCache:
@@ -280,6 +291,11 @@ def _vector_problem(vector: StoredVector, dim: int) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _saved_finding(name: str, problem: str) -> Finding:
+    advice = "repair or the next start makes them anew"
+    return Finding("saved_vectors", name, f"{problem.rstrip('.')}; {advice}.")
 
 
 def _file_state(media: ReadableMedia, content_hash: str) -> str | None:

@@ -233,6 +233,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         library_errors.ModelMismatch: Problem(409, "model_mismatch"),
         library_errors.ReindexRefused: Problem(409, "reindex_refused"),
         library_errors.StorageError: Problem(507, "storage_error"),
+        library_errors.VectorStoreUnavailable: Problem(503, "vector_store_unavailable"),
     }
 )
 

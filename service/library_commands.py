@@ -323,4 +323,4 @@ def _print_findings(heading: str, findings: "tuple[Finding, ...]") -> None:
 
 def _print_skipped(skipped: tuple[str, ...]) -> None:
     for reason in skipped:
-        typer.echo(f"not looked at: {reason}", err=True)
+        typer.echo(reason, err=True)

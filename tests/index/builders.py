@@ -1,8 +1,8 @@
 """Small libraries and what goes into them, alike in every test."""
 
 import zlib
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from index.types import ModalityRecord, NewClass, NewClip, Segment, Vector
 DIM = 8
 MODEL = "model-a"
 
-open_library = partial(Library.open, model_id=MODEL, dim=DIM)
+
+def open_library(directory: Path, **options: Any) -> Library:
+    """Open a library whose files were looked through already."""
+    library = Library.open(directory, **{"model_id": MODEL, "dim": DIM, **options})
+    library.wait_for_sweep()
+    return library
 
 
 def unit(seed: int, dim: int = DIM) -> Vector:

@@ -3,11 +3,13 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import index.catalogue_writer
 from index.errors import LibraryLocked, ModelMismatch, StorageError
 from index.exact_store import ExactStore
 from index.library import Library
+from index.media_store import MediaStore
 from index.types import ModalityWeights
 from tests.index.builders import (
     DIM,
@@ -34,7 +37,13 @@ from tests.index.builders import (
 )
 
 Reopen = Callable[[], Library]
-CACHES = ("labels.vectors", "audio.vectors", "video.vectors", "both-0.5.vectors")
+CACHES = (
+    "labels.vectors",
+    "audio.vectors",
+    "video.vectors",
+    "both-0.5.vectors",
+    "windows.vectors",
+)
 
 
 def fill(directory: Path, upload: Path) -> dict[str, str]:
@@ -203,7 +212,7 @@ def test_other_weights_do_not_reuse_the_mixed_vectors(directory: Path, upload: P
     with open_library(directory, weights=ModalityWeights(audio=1, video=0)) as library:
         assert library.search(axis(0))[0].score == pytest.approx(1)
     names = {path.name for path in (directory / "vectors").iterdir()}
-    assert names == {"labels.vectors", "audio.vectors", "video.vectors", "both-1.vectors"}
+    assert names == {*CACHES, "both-1.vectors"} - {"both-0.5.vectors"}
 
 
 def test_the_catalogue_alone_carries_everything_to_another_store(
@@ -356,6 +365,43 @@ def test_files_left_by_a_crash_are_deleted_on_opening(directory: Path, upload: P
     (directory / "media" / "incoming" / "half").write_bytes(b"half")
     with open_library(directory):
         assert stored_files(directory) == files
+
+
+def test_a_start_does_not_wait_for_the_look_at_all_files(
+    directory: Path, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(directory, upload)
+    stray = directory / "media" / "ff" / ("ff" * 32)
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"stray")
+    opened = threading.Event()
+    unneeded = MediaStore.unneeded
+
+    def later(store: MediaStore, needed: Collection[str], *, prefix: str) -> list[str]:
+        assert opened.wait(60)
+        return unneeded(store, needed, prefix=prefix)
+
+    monkeypatch.setattr(MediaStore, "unneeded", later)
+    with Library.open(directory, model_id=MODEL, dim=DIM) as library:
+        assert library.status().clips == 2
+        assert stray.exists()
+        opened.set()
+        library.wait_for_sweep()
+        assert not stray.exists()
+
+
+def test_files_that_cannot_be_listed_keep_no_library_from_opening(
+    directory: Path, upload: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(directory, upload)
+
+    def refuse(*_: object, **__: object) -> list[str]:
+        raise StorageError("The disk does not answer.")
+
+    monkeypatch.setattr(MediaStore, "unneeded", refuse)
+    with open_library(directory) as library:
+        assert library.status().clips == 2
+    assert "The disk does not answer." in caplog.text
 
 
 def test_files_that_are_not_the_librarys_are_left_alone(directory: Path, upload: Path) -> None:
@@ -512,3 +558,44 @@ def test_row_ids_are_never_given_twice(library: Library, upload: Path, directory
         assert connection.execute("SELECT id FROM segments").fetchall() == [(4,)]
     connection.close()
     assert library.search(unit(9))[0].clip == last
+
+
+AGAINST_THE_RULES = """
+import sys
+from pathlib import Path
+from index.backup import export_library
+from index.errors import StorageError
+from index.verification import verify_library
+from tests.index.builders import open_library
+
+directory = Path(sys.argv[1])
+for call in (open_library, verify_library, lambda path: export_library(path, path / "backup.tar")):
+    try:
+        call(directory)
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_a_directory_that_may_only_be_read_is_told_and_left_as_it_is(
+    directory: Path, upload: Path
+) -> None:
+    fill(directory, upload)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    command = [sys.executable, "-B", "-c", AGAINST_THE_RULES, str(directory)]
+    if os.geteuid() == 0:
+        # Root may write whatever the permissions say, unless that capability is taken away.
+        if shutil.which("setpriv") is None:
+            pytest.skip("the tests run as root, and there is no setpriv (util-linux)")
+        command = ["setpriv", "--bounding-set", "-dac_override", *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    refused = ["Permission denied", *["attempt to write a readonly database"] * 2]
+    messages = done.stdout.splitlines()
+    assert all(why in message for why, message in zip(refused, messages, strict=True))
+    assert all("permissions" in message for message in messages)
+    assert {path: path.read_bytes() for path in before} == before

@@ -60,13 +60,15 @@ def test_removing_an_absent_file_is_no_error(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_sweeping_deletes_what_is_not_needed_and_counts_it(tmp_path: Path) -> None:
+def test_what_is_not_needed_is_told_by_the_first_digits_of_its_hash(tmp_path: Path) -> None:
     store = MediaStore(tmp_path)
-    needed, stray = store_bytes(store, b"abc"), store_bytes(store, b"def")
-    assert store.sweep({needed}) == 1
-    assert store.path(needed).exists()
-    assert not store.path(stray).exists()
-    assert store.sweep({needed}) == 0
+    hashes = [store_bytes(store, b"%d" % number) for number in range(600)]
+    told = [
+        stray
+        for number in range(256)
+        for stray in store.unneeded({hashes[7]}, prefix=f"{number:02x}")
+    ]
+    assert sorted(told) == sorted(set(hashes) - {hashes[7]})
 
 
 def test_an_interrupted_copy_is_cleared_on_opening(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.errors import StorageError
+from index.errors import VectorStoreUnavailable
 from index.exact_store import ExactStore
 from index.registry import create_store
 from index.vector_store import Ids, Vectors
@@ -167,7 +167,7 @@ def test_a_saved_file_is_refused_once_its_collection_is_another_or_gone(
 
 def test_a_server_out_of_reach_is_named_without_its_password(tmp_path: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(StorageError, match="check that Milvus runs") as caught:
+    with pytest.raises(VectorStoreUnavailable, match="check that Milvus runs") as caught:
         create_store(
             "milvus:http://root:secret@127.0.0.1:1/clips",
             dim=DIM,
@@ -180,7 +180,7 @@ def test_a_server_out_of_reach_is_named_without_its_password(tmp_path: Path) -> 
     assert time.monotonic() - started < 2 * milvus_store.CONNECT_SECONDS
 
 
-def test_a_server_that_goes_away_is_a_storage_error(
+def test_a_server_that_goes_away_is_told_to_be_out_of_reach(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(milvus_store, "CALL_SECONDS", 0.5)
@@ -194,7 +194,7 @@ def test_a_server_that_goes_away_is_a_storage_error(
         lambda: store.remove(ids(1)),
         store.count,
     ):
-        with pytest.raises(StorageError, match=r"Could not .*milvus\.db"):
+        with pytest.raises(VectorStoreUnavailable, match=r"Could not .*milvus\.db"):
             call()
 
 

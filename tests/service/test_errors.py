@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from index.errors import LibraryError
+from index.errors import LibraryError, VectorStoreUnavailable
+from index.exact_store import ExactStore
 from model.errors import MediaError
 from model.fake import FakeEmbedder
 from service.errors import PROBLEMS, ServiceError, shown
-from tests.service.conftest import assert_problem, file_part, make_app
+from tests.service.conftest import assert_problem, file_part, make_app, store
 
 
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
@@ -90,3 +91,24 @@ def test_shown_values_are_short_and_printable() -> None:
     assert shown("a\nb") == "'a\\nb'"
     assert len(shown("x" * 1000)) < 100
     assert len(shown(list(range(1000)))) < 100
+
+
+def test_a_vector_store_out_of_reach_is_told_so_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise VectorStoreUnavailable("Could not search the vector store http://milvus:19530.")
+
+    with TestClient(make_app(tmp_path, vector_store="exact")) as client:
+        store(client)
+        with monkeypatch.context() as away:
+            away.setattr(ExactStore, "search", refuse)
+            for reply in (
+                client.post("/retrieve", json={"query": "rain"}),
+                client.post("/classify", files=file_part()),
+            ):
+                body = assert_problem(reply, 503, "vector_store_unavailable")
+                assert "http://milvus:19530" in body["detail"]
+            assert client.get("/readyz").status_code == 200
+        assert client.post("/retrieve", json={"query": "rain"}).json()["results"]
+        assert client.post("/classify", files=file_part()).json()["labels"]

@@ -1,0 +1,97 @@
+"""The files that no clip needs, which an interrupted write or removal left: deleted in the end."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from index.catalogue import Catalogue
+from index.errors import StorageError
+from index.media import MediaPlace
+from index.media_hold import sweep_holds
+
+PREFIXES = [f"{number:02x}" for number in range(256)]
+"""Files are looked at by the first two digits of their hashes: one folder, or one listing."""
+
+logger = logging.getLogger(__name__)
+
+
+def delete_unneeded(
+    catalogue: Catalogue, place: MediaPlace, media_hash: str | None, thumbnail_hash: str | None
+) -> None:
+    """Delete files unless a clip needs them. A failure is logged: the next start deletes them."""
+    try:
+        _delete(catalogue, place, media_hash, thumbnail_hash)
+    except StorageError as error:
+        _log_left(error)
+
+
+def sweep_files(
+    catalogue: Catalogue, place: MediaPlace, is_unwanted: Callable[[], bool] = lambda: False
+) -> None:
+    """Delete all files that no clip needs, a few at a time; end soon where it `is_unwanted`.
+
+    Raises StorageError.
+    """
+    deleted = 0
+    for prefix in PREFIXES:
+        if is_unwanted():
+            break
+        with catalogue.read() as reader:
+            media, thumbnails = reader.needed_files(prefix)
+        stray_media = place.media.unneeded(media, prefix=prefix)
+        stray_thumbnails = place.thumbnails.unneeded(thumbnails, prefix=prefix)
+        for content_hash in stray_media:
+            _delete(catalogue, place, content_hash, None)
+        for content_hash in stray_thumbnails:
+            _delete(catalogue, place, None, content_hash)
+        deleted += len(stray_media) + len(stray_thumbnails)
+    if deleted:
+        logger.info("Deleted %d files left over from an interrupted write.", deleted)
+
+
+class MediaSweep:
+    """Sweeps a library's files once in a thread of its own, however many they are.
+
+    A start need not wait for it: a file that nobody needs is in nobody's way. What fails is logged.
+    """
+
+    def __init__(self, catalogue: Catalogue, place: MediaPlace, directory: Path) -> None:
+        """Start the thread."""
+        self._catalogue = catalogue
+        self._place = place
+        self._directory = directory
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="media-sweep", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return once all files were looked at, or that has failed."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Stop after the files of one prefix. Allowed more than once."""
+        self._stopped.set()
+        self.wait()
+
+    def _run(self) -> None:
+        try:
+            sweep_holds(self._directory)
+            sweep_files(self._catalogue, self._place, self._stopped.is_set)
+        except StorageError as error:
+            _log_left(error)
+
+
+def _delete(
+    catalogue: Catalogue, place: MediaPlace, media_hash: str | None, thumbnail_hash: str | None
+) -> None:
+    # Nobody writes meanwhile, so a file that has no row by now is not about to get one.
+    with catalogue.read_alone() as reader:
+        if media_hash is not None and not reader.needs_media(media_hash):
+            place.media.remove(media_hash)
+        if thumbnail_hash is not None and not reader.needs_thumbnail(thumbnail_hash):
+            place.thumbnails.remove(thumbnail_hash)
+
+
+def _log_left(error: StorageError) -> None:
+    logger.warning("Files that no clip needs are left until the next start: %s", error)
