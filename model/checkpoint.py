@@ -1,7 +1,8 @@
-"""A checkpoint: one folder with all that turns a clip into answers, and an id made of its content.
+"""A checkpoint: one folder with all that turns a clip into answers, and ids made of its content.
 
 checkpoint.json          backbones, network shape, decoding, calibration (CheckpointConfig)
 avgzslnet.safetensors    weights of AVGZSLNet
+calibration.json         optional: a Calibration fitted since, in the place of checkpoint.json's
 vocabulary.json          the classes it was trained on: names, synonyms, descriptions
 vocabulary.safetensors   their text vectors w, (C, Dt) float16
 <backbone files>         where the backbones' weights are ours to ship
@@ -35,6 +36,7 @@ from model.network import AVGZSLNet
 
 FORMAT_VERSION = 1
 BUNDLED = "bundled"
+CALIBRATION_FILE = "calibration.json"
 PRECOMPUTED = "precomputed"
 """Name of the backbones of a checkpoint that was trained on others' feature files."""
 
@@ -65,13 +67,18 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint in memory; `text_vectors` (C, Dt) float32 belong to the C `classes`."""
+    """A checkpoint in memory; `text_vectors` (C, Dt) float32 belong to the C `classes`.
+
+    `model_id` is of all that an answer depends on, `space_id` of all that a vector depends on: the
+    same without `calibration.json`, so that one fitted anew leaves stored vectors as they are.
+    """
 
     config: CheckpointConfig
     network: AVGZSLNet
     classes: tuple[ClassText, ...]
     text_vectors: NDArray[np.float32]
     model_id: str
+    space_id: str
     folder: Path
 
 
@@ -88,7 +95,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing, corrupt, of another format, or does not fit the others.
     """
-    config = _read_config(folder / "checkpoint.json")
+    config = _read_config(folder)
     network = AVGZSLNet(config.network)
     load_weights(network, folder / "avgzslnet.safetensors")
     classes = _read_classes(folder / "vocabulary.json")
@@ -99,7 +106,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"{len(classes)} classes of {config.network.text_dim} numbers were expected"
         )
     return Checkpoint(
-        config, network.eval(), classes, text_vectors, content_id(folder), folder.resolve()
+        config,
+        network.eval(),
+        classes,
+        text_vectors,
+        model_id=_content_id(folder),
+        space_id=_content_id(folder, without=CALIBRATION_FILE),
+        folder=folder.resolve(),
     )
 
 
@@ -121,16 +134,18 @@ def save_checkpoint(
     )
 
 
-def content_id(folder: Path) -> str:
-    """Id of a checkpoint: 12 hexadecimal digits of the SHA-256 over its JSON and weight files."""
+def _content_id(folder: Path, *, without: str | None = None) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 over the JSON and weight files."""
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+        if path.name != without:
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _read_config(path: Path) -> CheckpointConfig:
+def _read_config(folder: Path) -> CheckpointConfig:
+    path, calibration_path = folder / "checkpoint.json", folder / CALIBRATION_FILE
     values = read_json_object(path)
     version = values.get("format_version")
     if version != FORMAT_VERSION:
@@ -140,7 +155,12 @@ def _read_config(path: Path) -> CheckpointConfig:
     try:
         values["network"] = from_mapping(NetworkConfig, values.get("network", {}))
         values["calibration"] = from_mapping(Calibration, values.get("calibration", {}))
-        return from_mapping(CheckpointConfig, values)
+        config = from_mapping(CheckpointConfig, values)
+        if not calibration_path.exists():
+            return config
+        path = calibration_path
+        calibration = from_mapping(Calibration, read_json_object(path))
+        return dataclasses.replace(config, calibration=calibration)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 

@@ -206,6 +206,7 @@ class Embedder(BackboneEmbedder):
             calibration=config.calibration,
             card=ModelCard(
                 model_id=checkpoint.model_id,
+                space_id=checkpoint.space_id,
                 head="avgzslnet",
                 audio_backbone=audio.name,
                 video_backbone=video.name,

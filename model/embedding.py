@@ -56,9 +56,13 @@ class VocabularyEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What `/model` tells of the model that answers."""
+    """What `/model` tells of the model that answers.
+
+    `space_id` is of its vectors alone: models of one space differ in how they answer only.
+    """
 
     model_id: str
+    space_id: str
     head: str
     audio_backbone: str
     video_backbone: str

@@ -46,6 +46,7 @@ class FakeEmbedder:
         self.decode_spec = SPEC
         self.card = ModelCard(
             model_id="fake",
+            space_id="fake",
             head="fake",
             audio_backbone="fake",
             video_backbone="fake",

@@ -90,6 +90,7 @@ class FrozenEmbedder(BackboneEmbedder):
             frames_per_second=FRAMES_PER_SECOND,
             frame_size=video.frame_size,
         )
+        model_id = _model_id(decode_spec, audio_text, video_text)
         super().__init__(
             audio,
             video,
@@ -99,7 +100,9 @@ class FrozenEmbedder(BackboneEmbedder):
                 unknown_slope=2 * scale,
             ),
             card=ModelCard(
-                model_id=_model_id(decode_spec, audio_text, video_text),
+                model_id=model_id,
+                # Its calibration is the backbones' own.
+                space_id=model_id,
                 head="frozen",
                 audio_backbone=audio.name,
                 video_backbone=video.name,

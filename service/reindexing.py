@@ -20,7 +20,7 @@ class EmbedderAsNewModel:
     def __init__(self, pipeline: Pipeline) -> None:
         embedder = pipeline.engine.embedder
         self._pipeline = pipeline
-        self.model_id = embedder.card.model_id
+        self.model_id = embedder.card.space_id
         self.dim = embedder.card.embedding_dim
         self.weights = modality_weights(embedder.calibration)
         self.vocabulary: Sequence[NewClass] = vocabulary_classes(embedder)

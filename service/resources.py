@@ -87,7 +87,7 @@ def open_resources(
         library = stack.enter_context(
             Library.open(
                 settings.library_dir,
-                model_id=embedder.card.model_id,
+                model_id=embedder.card.space_id,
                 dim=embedder.card.embedding_dim,
                 weights=modality_weights(embedder.calibration),
                 vector_store=settings.vector_store,
@@ -95,7 +95,7 @@ def open_resources(
                 media_url=settings.media_url,
             )
         )
-        library.seed_classes(embedder.card.model_id, vocabulary_classes(embedder))
+        library.seed_classes(embedder.card.space_id, vocabulary_classes(embedder))
         keyring = Keyring(
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )

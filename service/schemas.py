@@ -481,7 +481,7 @@ class Clip(Answer):
     created_at: datetime
     media_url: str
     thumbnail_url: str | None
-    model_id: str
+    model_id: str = Field(description="The `space_id` of the model that embedded it.")
 
 
 class Clips(Answer):
@@ -611,6 +611,7 @@ class ModelInfo(Answer):
             "examples": [
                 {
                     "model_id": "3f9c0c5b",
+                    "space_id": "3f9c0c5b",
                     "head": "avgzslnet",
                     "audio_backbone": "compact-audio",
                     "video_backbone": "compact-video",
@@ -634,7 +635,11 @@ class ModelInfo(Answer):
         }
     )
 
-    model_id: str
+    model_id: str = Field(description="Of all that an answer depends on, calibration included.")
+    space_id: str = Field(
+        description="Of all that a vector depends on; stored clips bear it. While it stays the "
+        "same, a new calibration leaves the library as it is."
+    )
     head: str
     audio_backbone: str
     video_backbone: str

@@ -16,6 +16,7 @@ async def get_model(resources: ResourcesDep) -> schemas.ModelInfo:
     card = resources.embedder.card
     return schemas.ModelInfo(
         model_id=card.model_id,
+        space_id=card.space_id,
         head=card.head,
         audio_backbone=card.audio_backbone,
         video_backbone=card.video_backbone,

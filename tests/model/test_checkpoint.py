@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint import checkpoint_folder, load_checkpoint, save_checkpoint
 from model.errors import CheckpointError
 from model.network import AVGZSLNet
 from tests.model.conftest import CLASSES, CONFIG, LetterEncoder
@@ -43,6 +44,33 @@ def test_the_model_id_follows_the_content_and_not_the_place(
 
     assert same == load_checkpoint(checkpoint_dir).model_id
     assert load_checkpoint(copy).model_id != same
+
+
+def test_a_calibration_fitted_since_changes_answers_but_not_the_space(
+    checkpoint_dir: Path, tmp_path: Path
+) -> None:
+    before = load_checkpoint(checkpoint_dir)
+    fitted = replace(before.config.calibration, temperature=0.3)
+    copy = shutil.copytree(checkpoint_dir, tmp_path / "copy")
+    (copy / "calibration.json").write_text(json.dumps(asdict(fitted)))
+
+    after = load_checkpoint(copy)
+
+    assert after.config == replace(before.config, calibration=fitted)
+    assert after.space_id == before.space_id == before.model_id
+    assert after.model_id != before.model_id
+
+
+def test_a_calibration_that_cannot_be_used_is_named(checkpoint_dir: Path) -> None:
+    (checkpoint_dir / "calibration.json").write_text('{"warmth": 1}')
+
+    with pytest.raises(CheckpointError, match=r"calibration\.json: .*warmth"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_libraries_of_the_bundled_model_still_fit_it() -> None:
+    """Another id here means that every library of the bundled model must be re-indexed."""
+    assert load_checkpoint(checkpoint_folder("bundled")).space_id == "7582a5884d03"
 
 
 @pytest.mark.parametrize(

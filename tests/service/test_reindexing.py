@@ -36,7 +36,9 @@ class OtherEmbedder(FakeEmbedder):
 
     def __init__(self, vocabulary: Sequence[str] = ("dog", "kettle")) -> None:
         super().__init__(vocabulary)
-        self.card = dataclasses.replace(self.card, model_id="other", embedding_dim=OTHER_DIM)
+        self.card = dataclasses.replace(
+            self.card, model_id="other", space_id="other", embedding_dim=OTHER_DIM
+        )
         self.failing = False
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
@@ -270,6 +272,24 @@ def test_the_model_can_be_changed_while_the_library_serves(
         assert set(seen) == {"other"}
         assert client.get("/model").json()["reindex"] is None
         assert library.status().model_id == "other"
+
+
+def test_another_calibration_alone_leaves_the_library_as_it_is(
+    stored: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    calibrated = FakeEmbedder()
+    calibrated.card = dataclasses.replace(calibrated.card, model_id="fake-calibrated")
+    calibrated.calibration = dataclasses.replace(
+        calibrated.calibration, audio_weight=0.7, video_weight=0.3
+    )
+
+    with TestClient(make_app(tmp_path, embedder=calibrated)) as client:
+        model = client.get("/model").json()
+        assert (model["model_id"], model["space_id"]) == ("fake-calibrated", "fake")
+        found = client.post("/retrieve", json={"query": "rain", "top_k": 10}).json()
+        assert found["model_id"] == "fake-calibrated"
+        assert {hit["clip_id"] for hit in found["results"]} == {c["clip_id"] for c in stored}
+        assert client.get(f"/clips/{stored[0]['clip_id']}").json()["model_id"] == "fake"
 
 
 @pytest.mark.slow
