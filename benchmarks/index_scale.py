@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from index.faiss_store import FaissStore
 from index.library import Library
 from index.registry import create_store
 from index.tables import ClipRow, ClipTagRow, ClipVectorRow, SegmentRow
-from index.types import NewClass
+from index.types import NewClass, SearchFilter
 from index.vector_store import VectorStore
 
 DIM = 384
@@ -42,6 +43,7 @@ WINDOWS = 5
 CLIP_NOISE = 0.8
 WINDOW_NOISE = 0.4
 QUERIES = 400
+FILTERED_QUERIES = 40
 K = 10
 CHUNK = 10_000
 TAGS = 100
@@ -89,14 +91,21 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def timed(search: Search) -> dict[str, float]:
-    """Return percentiles of one query's time in milliseconds."""
+def percentiles(milliseconds: list[float]) -> dict[str, float]:
+    return {
+        "p50_ms": float(np.median(milliseconds)),
+        "p95_ms": float(np.quantile(milliseconds, 0.95)),
+    }
+
+
+def timed(search: Callable[[Vectors], object], asked: int = QUERIES) -> dict[str, float]:
+    """Return percentiles of one query's time."""
     taken = []
-    for query in queries():
+    for query in queries()[:asked]:
         started = time.perf_counter()
         search(query[None])
         taken.append(1000 * (time.perf_counter() - started))
-    return {"p50_ms": float(np.median(taken)), "p95_ms": float(np.quantile(taken, 0.95))}
+    return percentiles(taken)
 
 
 def measured(search: Search, truth: Vectors) -> dict[str, float]:
@@ -223,41 +232,80 @@ def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
     }
 
 
-def library(segments: int, _truth_file: Path) -> dict[str, Any]:
-    """Clips that have sound only: the stores `audio` and `both` hold all their windows."""
+def library(segments: int, truth_file: Path, *, kept: Path | None = None) -> dict[str, Any]:
+    """Clips that have sound only: the stores `audio` and `both` hold all their windows.
+
+    Where `kept` is the folder of an earlier run, its library is opened as it was left.
+    """
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        with Library.open(directory, model_id=MODEL, dim=DIM) as empty:
-            empty.seed_classes(MODEL, _classes())
-        shutil.rmtree(directory / "vectors")
-        started = time.perf_counter()
-        _insert(directory, segments)
-        inserted = time.perf_counter() - started
-        watch = Stopwatch()
-        opened = Library.open(directory, model_id=MODEL, dim=DIM)
-        rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
-        _wait(opened)
-        trained = watch.result(2 * segments)["build_seconds"]
-        closing = time.perf_counter()
-        opened.close()
-        closed = time.perf_counter() - closing
-        watch = Stopwatch()
-        opened = Library.open(directory, model_id=MODEL, dim=DIM)
-        # No figure of memory: what the first opening has freed would count in its favour.
-        started_up = watch.result(2 * segments, "start")["start_seconds"]
-        figures = timed(
-            lambda query: np.array(
-                [[h.score for h in opened.search(query[0], modality="audio", top_k=K)]]
-            )
-        )
-        opened.close()
+        directory = kept or Path(folder)
+        if not (directory / "vectors").is_dir():
+            figures |= _make(directory, segments)
+        memory, started = resident(), time.perf_counter()
+        with Library.open(directory, model_id=MODEL, dim=DIM) as opened:
+            figures["start_seconds"] = time.perf_counter() - started
+            if kept is not None:
+                # Else what making the library has freed would count in its favour.
+                figures["memory_ratio"] = (resident() - memory) / (4 * DIM * 2 * segments)
+            opened.wait_for_sweep()
+            figures |= _clips_found(opened, np.load(truth_file))
+            for name, filter in _filters(segments).items():
+                found = partial(opened.search, modality="audio", top_k=K, filter=filter)
+                started = time.perf_counter()
+                found(queries()[0])
+                figures[f"{name}_first_ms"] = 1000 * (time.perf_counter() - started)
+                taken = timed(lambda query, found=found: found(query[0]), FILTERED_QUERIES)
+                figures |= {f"{name}_{key}": value for key, value in taken.items()}
+    return figures
+
+
+def _make(directory: Path, segments: int) -> dict[str, float]:
+    directory.mkdir(parents=True, exist_ok=True)
+    with Library.open(directory, model_id=MODEL, dim=DIM) as empty:
+        empty.seed_classes(MODEL, _classes())
+    shutil.rmtree(directory / "vectors")
+    started = time.perf_counter()
+    _insert(directory, segments)
+    inserted = time.perf_counter() - started
+    watch = Stopwatch()
+    opened = Library.open(directory, model_id=MODEL, dim=DIM)
+    rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
+    _wait(opened)
+    trained = watch.result(2 * segments)["build_seconds"]
+    closing = time.perf_counter()
+    opened.close()
     return {
         "insert_seconds": inserted,
         "rebuild_seconds": rebuilt,
         "rebuilt_and_trained_seconds": trained,
-        "save_seconds": closed,
-        "start_seconds": started_up,
-        **figures,
+        "save_seconds": time.perf_counter() - closing,
+    }
+
+
+def _clips_found(opened: Library, truth: Vectors) -> dict[str, float]:
+    """Return how long a search takes and its recall of the best window of the best clip.
+
+    Each of the ten nearest windows counts for a clip that is found: several may be of one clip.
+    """
+    scores = []
+    taken = []
+    for query in queries():
+        started = time.perf_counter()
+        hits = opened.search(query, modality="audio", top_k=K)
+        taken.append(1000 * (time.perf_counter() - started))
+        scores.append(hits[0].score)
+    best = np.array(scores) >= truth[:, 0] - 1e-5
+    return {**percentiles(taken), "recall_at_1": float(best.mean())}
+
+
+def _filters(segments: int) -> dict[str, SearchFilter]:
+    """A hundredth of the clips, the newest half of them, and those of one of the classes."""
+    half = START + timedelta(seconds=segments / WINDOWS / 2)
+    return {
+        "tag": SearchFilter(tags=("tag 7",)),
+        "time": SearchFilter(created_after=half),
+        "class": SearchFilter(class_name="class 3"),
     }
 
 
@@ -377,26 +425,27 @@ def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
     return {**built, **figures, "lists": lists, "probed": probed}
 
 
-CONTENDERS = {
+Contender = Callable[[int, Path], dict[str, Any]]
+
+CONTENDERS: dict[str, Contender] = {
     "faiss flat": faiss_flat,
     "faiss ivf": faiss_ivf,
     "faiss hnsw": faiss_hnsw,
     "FaissStore": faiss_store,
     "Library": library,
 }
-PEERS = {"milvus lite": (milvus_lite, "pymilvus"), "lancedb": (lancedb, "lancedb")}
+PEERS: dict[str, tuple[Contender, str]] = {
+    "milvus lite": (milvus_lite, "pymilvus"),
+    "lancedb": (lancedb, "lancedb"),
+}
 
 
-def _run(
-    contender: Callable[[int, Path], dict[str, Any]], segments: int, truth_file: Path, result: Any
-) -> None:
+def _run(contender: Contender, segments: int, truth_file: Path, result: Any) -> None:
     faiss.omp_set_num_threads(1)
     result.put(contender(segments, truth_file))
 
 
-def run_alone(
-    contender: Callable[[int, Path], dict[str, Any]], segments: int, truth_file: Path
-) -> dict[str, Any]:
+def run_alone(contender: Contender, segments: int, truth_file: Path) -> dict[str, Any]:
     """Run a contender in a new process, whose memory holds nothing else."""
     context = multiprocessing.get_context("spawn")
     result = context.SimpleQueue()
@@ -414,9 +463,13 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--peers", action="store_true", help="run Milvus Lite and LanceDB too")
+    parser.add_argument("--keep", type=Path, help="the library's folder, made if it is not there")
     parser.add_argument("--only", nargs="+", choices=[*CONTENDERS, *PEERS], help="these alone")
     options = parser.parse_args()
-    contenders = dict(CONTENDERS)
+    contenders: dict[str, Contender] = {
+        **CONTENDERS,
+        "Library": partial(library, kept=options.keep),
+    }
     if options.peers:
         for name, (peer, package) in PEERS.items():
             if find_spec(package) is None:

@@ -415,7 +415,8 @@ class CatalogueReader:
         """Return the rows of the clips that meet every condition, newest first."""
         query = select(ClipRow.id)
         for tag in tags:
-            query = query.where(ClipRow.tags.any(ClipTagRow.tag == tag))
+            # By the index of tags, not clip by clip.
+            query = query.where(ClipRow.id.in_(select(ClipTagRow.clip_row).filter_by(tag=tag)))
         if modality is not None:
             query = query.where(ClipRow.modalities[modality, "used"].as_boolean())
         if created_after is not None:
@@ -425,7 +426,8 @@ class CatalogueReader:
         if content_hash is not None:
             query = query.where(ClipRow.content_hash == content_hash)
         if clip_ids is None:
-            return list(self._session.scalars(query.order_by(ClipRow.id.desc())))
+            # Asked for in order, SQLite would read all clips in order rather than by an index.
+            return sorted(self._session.scalars(query), reverse=True)
         found: list[int] = []
         for part in _parts(list(set(clip_ids))):
             found += self._session.scalars(query.where(ClipRow.clip_id.in_(part)))
@@ -490,6 +492,11 @@ class CatalogueReader:
         for part in _parts(clip_rows):
             found += self._session.scalars(query.where(SegmentRow.clip_row.in_(part)))
         return found
+
+    def segment_ids(self) -> NDArray[np.int64]:
+        """Return the rows of all segments (N,), in no order."""
+        query = select(SegmentRow.id).where(SegmentRow.model_id == self._model_id)
+        return np.fromiter(self._session.scalars(query), np.int64)
 
     def windows(self) -> WindowRows:
         """Return where all segments lie."""

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from index.catalogue_reader import Label
+from index.names import name_key
 from index.read_write_lock import ReadWriteLock
 from index.types import LabelScores, Vector
-from index.vector_store import Vectors, VectorStore
+from index.vector_store import Ids, Vectors, VectorStore
 
 
 class LabelIndex:
@@ -19,6 +20,9 @@ class LabelIndex:
     def __init__(self, store: VectorStore, labels: Sequence[Label]) -> None:
         self.store = store
         self._lock = ReadWriteLock()
+        # Tells the labels of one change from those of the next.
+        self._version = 0
+        self._rows: dict[str, int] | None = None
         self._set_labels(labels)
 
     def publish(
@@ -43,14 +47,25 @@ class LabelIndex:
         # Rounding can carry the product of two unit vectors just past 1.
         return LabelScores(names, seen, similarity.clip(-1, 1))
 
-    def nearest(self, queries: Vectors) -> list[str]:
-        """Return the name of each query's (Q, D) nearest label; empty where there are no labels."""
+    def nearest(self, queries: Vectors) -> tuple[int, Ids]:
+        """Return the version and the row of each query's (Q, D) nearest label.
+
+        Of no query, where there are no labels.
+        """
         with self._lock.reading():
-            _, ids = self.store.search(queries, 1)
-            columns = np.searchsorted(self._row_ids, ids)
-            return [self._names[column] for column in columns.ravel().tolist()]
+            return self._version, self.store.search(queries, 1)[1].ravel()
+
+    def named(self, key: str) -> tuple[int, int | None]:
+        """Return the version and the row of the label whose name has this key, None without one."""
+        with self._lock.reading():
+            if self._rows is None:
+                keys = map(name_key, self._names)
+                self._rows = dict(zip(keys, self._row_ids.tolist(), strict=True))
+            return self._version, self._rows.get(key)
 
     def _set_labels(self, labels: Sequence[Label]) -> None:
+        self._version += 1
+        self._rows = None
         self._row_ids = np.array([label.row_id for label in labels], np.int64)
         self._names = tuple(label.name for label in labels)
         self._seen = np.array([label.seen for label in labels], np.bool_)

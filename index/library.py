@@ -43,7 +43,7 @@ from index.ownership import adopt_model, claim_directory
 from index.progress import Progress, silent
 from index.read_write_lock import ReadWriteLock
 from index.registry import kind_of
-from index.reindexing import NewModel, Reindexing, adopt, cancel, delete_leftovers
+from index.reindexing import NewModel, Reindexing, Swap, adopt, cancel, delete_leftovers
 from index.space import Space
 from index.types import (
     ClassName,
@@ -487,7 +487,11 @@ class Library:
         """
         self._refuse_closed()
         return Reindexing(
-            self._catalogue, self._files.media, model, exclusive=self._exclusive, swap=self._swap
+            self._catalogue,
+            self._files.media,
+            model,
+            exclusive=self._exclusive,
+            prepare=self._succession,
         )
 
     def cancel_reindexing(self) -> bool:
@@ -497,27 +501,36 @@ class Library:
         """
         return cancel(self._catalogue, self._exclusive)
 
-    def _swap(self, model: NewModel) -> None:
-        """Put another model in use, whose rows are complete; the caller is the one writer."""
+    @contextmanager
+    def _succession(self, model: NewModel) -> Iterator[Swap]:
+        """Make another model's indexes while all goes on; yield what then puts it in use.
+
+        That is called by the one writer, once the rows are complete.
+        """
         catalogue = self._catalogue.for_model(model.model_id)
         cache = _open_cache(
             self._directory, self._vector_store, dim=model.dim, model_id=model.model_id
         )
         space = Space(catalogue, cache, dim=model.dim, weights=model.weights)
-        with ExitStack() as swapping:
-            abandoning = swapping.enter_context(ExitStack())
+        with ExitStack() as abandoning:
             abandoning.callback(cache.close)
-            with catalogue.reindex() as writer:
-                adopt(writer, model)
-                space.rebuild(writer)
-                # Readers wait for the commit only: none may see one model's rows with another's
-                # vectors.
-                swapping.enter_context(self._space_lock.writing())
-            abandoning.pop_all()
-            former, self._space = self._space, space
-            self._resources.callback(cache.close)
-            self._out_of_step = False
-        former.close()
+            space.prepare()
+
+            def swap() -> None:
+                with ExitStack() as swapping:
+                    with catalogue.reindex() as writer:
+                        adopt(writer, model)
+                        space.complete(writer)
+                        # Readers wait for the commit only: none may see one model's rows with
+                        # another's vectors.
+                        swapping.enter_context(self._space_lock.writing())
+                    abandoning.pop_all()
+                    former, self._space = self._space, space
+                    self._resources.callback(cache.close)
+                    self._out_of_step = False
+                former.close()
+
+            yield swap
 
     # Search
 
@@ -676,8 +689,7 @@ class Library:
                 self._follow()
 
     def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
-        labels, weights = self._space.labels, self._space.weights
-        return matching_clips(reader, filter, labels=labels, weights=weights)
+        return matching_clips(reader, filter, self._space.clip_labels)
 
 
 def _open_cache(directory: Path, vector_store: str, *, dim: int, model_id: str) -> VectorCache:

@@ -51,6 +51,13 @@ class Media(ReadableMedia, Protocol):
         """Delete a file; an absent one is no error. Raises StorageError."""
         ...
 
+    def prefixes(self) -> list[str]:
+        """Return the first two hexadecimal digits that the files' hashes have.
+
+        Raises StorageError.
+        """
+        ...
+
     def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
         """Return the hashes of files that are not needed and that nobody is at work on.
 

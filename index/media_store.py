@@ -123,6 +123,11 @@ class MediaStore(MediaFolder):
         with storage_errors(f"delete the media file {content_hash}"):
             self.path(content_hash).unlink(missing_ok=True)
 
+    def prefixes(self) -> list[str]:
+        """Return the first digits of the files' hashes, as `Media` says. Raises StorageError."""
+        with storage_errors(f"read {self._directory}"):
+            return [path.name for path in self._directory.glob("[0-9a-f][0-9a-f]")]
+
     def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
         """Return the hashes of files that are not needed, as `Media` says. Raises StorageError."""
         with storage_errors(f"read {self._directory}"):

@@ -10,9 +10,6 @@ from index.errors import StorageError
 from index.media import MediaPlace
 from index.media_hold import sweep_holds
 
-PREFIXES = [f"{number:02x}" for number in range(256)]
-"""Files are looked at by the first two digits of their hashes: one folder, or one listing."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +31,8 @@ def sweep_files(
     Raises StorageError.
     """
     deleted = 0
-    for prefix in PREFIXES:
+    # By the first digits of their hashes: one folder, or one listing, at a time.
+    for prefix in sorted({*place.media.prefixes(), *place.thumbnails.prefixes()}):
         if is_unwanted():
             break
         with catalogue.read() as reader:

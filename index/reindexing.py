@@ -69,6 +69,9 @@ TOLERATED_FAILURES = 0.5
 Exclusive = Callable[[], AbstractContextManager[None]]
 """Makes whoever is in the context the one writer."""
 
+Swap = Callable[[], None]
+"""Puts the new model in use. Raises StillMissing where another process has added something."""
+
 
 class NewModel(Protocol):
     """The model to come: what it is, and how it embeds what is stored."""
@@ -121,11 +124,12 @@ class Reindexing:
         model: NewModel,
         *,
         exclusive: Exclusive,
-        swap: Callable[[NewModel], None],
+        prepare: Callable[[NewModel], AbstractContextManager[Swap]],
     ) -> None:
         """Use `Library.reindexing` or `reindex_library`.
 
-        `exclusive` makes the caller the one writer; `swap` is called by that one.
+        `exclusive` makes the caller the one writer; `prepare` does what can be done before, and
+        gives what that one calls.
         """
         if model.model_id == catalogue.model_id:
             raise ModelMismatch(
@@ -137,7 +141,7 @@ class Reindexing:
         self._media = media
         self._model = model
         self._exclusive = exclusive
-        self._swap = swap
+        self._prepare = prepare
         self._stopped = threading.Event()
         self._next_report = 0.0
 
@@ -158,12 +162,19 @@ class Reindexing:
         with self._writing() as writer:
             writer.target(self._model.dim)
         delete_leftovers(self._catalogue, self._exclusive)
-        while not self._interrupted():
-            self._embed_clips(progress, threads)
-            self._embed_classes()
-            if (summary := self._finish(accept_failures=accept_failures)) is not None:
-                delete_leftovers(self._catalogue, self._exclusive)
-                return summary
+        with ExitStack() as prepared:
+            swap: Swap | None = None
+            while not self._interrupted():
+                self._embed_clips(progress, threads)
+                self._embed_classes()
+                if self._interrupted():
+                    break
+                if not accept_failures:
+                    _refuse_failures(self._summary(finished=False))
+                swap = swap or prepared.enter_context(self._prepare(self._model))
+                if (summary := self._finish(swap, accept_failures=accept_failures)) is not None:
+                    delete_leftovers(self._catalogue, self._exclusive)
+                    return summary
         return self._summary(finished=False)
 
     def stop(self) -> None:
@@ -260,7 +271,7 @@ class Reindexing:
 
     # The end
 
-    def _finish(self, *, accept_failures: bool) -> ReindexSummary | None:
+    def _finish(self, swap: Swap, *, accept_failures: bool) -> ReindexSummary | None:
         """Let the new model take over if nothing is missing, or hardly anything; else None."""
         with self._exclusive():
             if self._interrupted():
@@ -277,7 +288,7 @@ class Reindexing:
             if not accept_failures:
                 _refuse_failures(summary)
             try:
-                self._swap(self._model)
+                swap()
             except StillMissing:
                 return None
             return summary
@@ -368,7 +379,7 @@ def reindex_library(
             _media(catalogue, directory, media_url),
             model,
             exclusive=nullcontext,
-            swap=partial(_swap_rows, catalogue),
+            prepare=partial(_succession_of_rows, catalogue),
         )
         return reindexing.run(progress, threads=threads, accept_failures=accept_failures)
 
@@ -412,9 +423,13 @@ def _media(catalogue: Catalogue, directory: Path, url: str | None) -> ReadableMe
     return open_media(directory, url, library_id=library_id or "", has_clips=has_clips).media
 
 
-def _swap_rows(former: Catalogue, model: NewModel) -> None:
-    with former.for_model(model.model_id).reindex() as writer:
-        adopt(writer, model)
+@contextmanager
+def _succession_of_rows(former: Catalogue, model: NewModel) -> Iterator[Swap]:
+    def swap() -> None:
+        with former.for_model(model.model_id).reindex() as writer:
+            adopt(writer, model)
+
+    yield swap
 
 
 def _nothing_to_do(catalogue: Catalogue) -> ReindexSummary:

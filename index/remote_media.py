@@ -158,6 +158,18 @@ class RemoteMedia:
 
         self._folder.tried(f"delete the media file {content_hash}", remove)
 
+    def prefixes(self) -> list[str]:
+        """Return the first digits of the files' hashes, as `Media` says. Raises StorageError."""
+
+        def prefixes() -> list[str]:
+            with suppress(FileNotFoundError):
+                folders = self._files.ls(self._root, detail=False)
+                names = [folder.rstrip("/").rpartition("/")[2] for folder in folders]
+                return [name for name in names if len(name) == 2]
+            return []
+
+        return self._folder.tried("list the media files", prefixes)
+
     def unneeded(self, needed: Collection[str], *, prefix: str) -> list[str]:
         """Return the hashes of old files that are not needed, as `Media` says.
 

@@ -4,13 +4,16 @@ The vectors are those of one moment of the catalogue; `follow` brings them to th
 log of changes, whoever made these, this process or another that shares the catalogue.
 """
 
+import numpy as np
+
 from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader, Moment
+from index.clip_labels import ClipLabels
 from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex
 from index.types import ModalityWeights
 from index.vector_cache import VectorCache
-from index.vector_indexes import build_indexes, load_indexes
+from index.vector_indexes import build_labels, build_segments, load_indexes
 from index.vector_store import VectorStore
 
 
@@ -18,12 +21,13 @@ class Space:
     """The catalogue as one model's, whose vectors are (dim,), and its indexes."""
 
     labels: LabelIndex
+    clip_labels: ClipLabels
     segments: SegmentIndex
 
     def __init__(
         self, catalogue: Catalogue, cache: VectorCache, *, dim: int, weights: ModalityWeights
     ) -> None:
-        """One of `load` and `rebuild` must follow."""
+        """One of `load`, `rebuild` and `prepare` must follow."""
         self.catalogue = catalogue
         self.dim = dim
         self.weights = weights
@@ -44,8 +48,28 @@ class Space:
     def load(self) -> None:
         """Take the vectors as saved and changed since, rebuilt where that is not known."""
         with self.catalogue.read() as reader:
-            self.labels, self.segments = load_indexes(reader, self._cache, self.weights)
+            labels, self.segments = load_indexes(reader, self._cache, self.weights)
+            self._use(labels)
             self._moment = reader.moment()
+
+    def prepare(self) -> None:
+        """Make the segments' indexes of rows that are not in use yet; `complete` must follow."""
+        with self.catalogue.read() as reader:
+            self.segments = build_segments(reader, self._cache, self.weights)
+
+    def complete(self, reader: CatalogueReader) -> None:
+        """Bring what `prepare` made to what a transaction sees, and make the labels.
+
+        Raises ModelMismatch where the rows are not in use even now.
+        """
+        reader.check_model()
+        # No row changes but by its coming and going, and no id is given twice.
+        changed = np.setxor1d(self.segments.windows.rows().ids, reader.segment_ids()).tolist()
+        if changed:
+            vectors = reader.vectors_of_segments(changed)
+            self.segments.publish(changed, vectors, reader.windows_of_segments(changed))
+        self._use(build_labels(reader, self._cache))
+        self._moment = reader.moment()
 
     def is_behind(self) -> bool:
         """Whether the catalogue was written to since. Raises StorageError."""
@@ -80,8 +104,12 @@ class Space:
     def rebuild(self, reader: CatalogueReader) -> None:
         """Make the vectors anew from what a transaction sees. Raises ModelMismatch."""
         reader.check_model()
-        self.labels, self.segments = build_indexes(reader, self._cache, self.weights)
+        self._use(build_labels(reader, self._cache))
+        self.segments = build_segments(reader, self._cache, self.weights)
         self._moment = reader.moment()
+
+    def _use(self, labels: LabelIndex) -> None:
+        self.labels, self.clip_labels = labels, ClipLabels(labels, self.weights)
 
     def save(self) -> None:
         """Save the vectors for `load`, unless it is not known what they hold."""

@@ -11,7 +11,7 @@ from index.segment_index import MODALITIES, SegmentIndex, segment_batches, segme
 from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality, Vector
 from index.vector_cache import StoreChange, StoreContent, VectorCache, WindowContent
-from index.vector_store import Ids, Vectors, VectorStore
+from index.vector_store import Ids, Vectors
 
 BOTH_PREFIX = "both-"
 
@@ -21,28 +21,26 @@ def load_indexes(
 ) -> tuple[LabelIndex, SegmentIndex]:
     """Return the enabled labels' and the segments' index as saved, brought to the moment."""
     moment = reader.moment()
-    stores = cache.open(store_contents(reader, weights), moment=moment)
+    labels, *segments = cache.open(store_contents(reader, weights), moment=moment)
     windows = cache.open_windows(window_content(reader), moment=moment)
-    return _indexes(reader, stores, windows, weights)
+    stores = dict(zip(MODALITIES, segments, strict=True))
+    return LabelIndex(labels, reader.labels()), SegmentIndex(stores, windows, weights)
 
 
-def build_indexes(
+def build_labels(reader: CatalogueReader, cache: VectorCache) -> LabelIndex:
+    """Return the enabled labels' index, made of the rows as of the moment."""
+    return LabelIndex(cache.build(_label_content(reader)), reader.labels())
+
+
+def build_segments(
     reader: CatalogueReader, cache: VectorCache, weights: ModalityWeights
-) -> tuple[LabelIndex, SegmentIndex]:
-    """Return the enabled labels' and the segments' index, made of the rows as of the moment."""
-    stores = [cache.build(content) for content in store_contents(reader, weights)]
-    return _indexes(reader, stores, SegmentWindows(reader.windows()), weights)
-
-
-def _indexes(
-    reader: CatalogueReader,
-    stores: Sequence[VectorStore],
-    windows: SegmentWindows,
-    weights: ModalityWeights,
-) -> tuple[LabelIndex, SegmentIndex]:
-    labels, *segments = stores
-    of_modalities = dict(zip(MODALITIES, segments, strict=True))
-    return LabelIndex(labels, reader.labels()), SegmentIndex(of_modalities, windows, weights)
+) -> SegmentIndex:
+    """Return the segments' index, made of the rows as of the moment."""
+    stores = {
+        modality: cache.build(_segment_content(reader, modality, weights))
+        for modality in MODALITIES
+    }
+    return SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
 
 
 def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:

@@ -1,13 +1,14 @@
 """Clips: stored, listed, changed, removed."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index.catalogue_reader import CatalogueReader, VectorPair
 from index.errors import ClassNotFound, ClipNotFound, InvalidTag, StorageError
 from index.library import Library
 from index.types import ModalityRecord, ModalityWeights, SearchFilter, Segment
@@ -292,3 +293,29 @@ def test_large_media_is_copied_whole(library: Library, tmp_path: Path) -> None:
     clip = library.add_clip(new_clip(unit(1)), media_file(tmp_path, content))
     assert clip.size_bytes == len(content)
     assert media_path(library, clip.clip_id).read_bytes() == content
+
+
+def test_a_clips_class_is_computed_once_until_the_classes_change(
+    library: Library, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    clip_vectors = CatalogueReader.clip_vectors
+
+    def counted(reader: CatalogueReader, row_ids: Sequence[int]) -> Iterator[list[VectorPair]]:
+        asked.extend(row_ids)
+        return clip_vectors(reader, row_ids)
+
+    monkeypatch.setattr(CatalogueReader, "clip_vectors", counted)
+    dog = SearchFilter(class_name="dog")
+    library.add_class(new_class("dog", axis(0)))
+    first = [library.add_clip(new_clip(axis(0)), upload) for _ in range(3)]
+    for _ in range(2):
+        assert library.list_clips(filter=dog).total == 3
+    assert len(asked) == 3
+    library.add_clip(new_clip(axis(0)), upload)
+    library.remove_clip(first[1].clip_id)
+    assert library.list_clips(filter=dog).total == 3
+    assert len(asked) == 4
+    library.add_class(new_class("cat", axis(1)))
+    assert library.list_clips(filter=dog).total == 3
+    assert len(asked) == 7

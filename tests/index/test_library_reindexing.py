@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,17 @@ from index.errors import (
     StorageError,
 )
 from index.library import Library
-from index.reindexing import Reindexing, ReindexSummary, cancel_reindexing, reindex_library
+from index.reindexing import (
+    NewModel,
+    Reindexing,
+    ReindexSummary,
+    Swap,
+    cancel_reindexing,
+    reindex_library,
+)
 from index.types import ClassName, Clip, NewClass, ReindexProgress, SearchFilter
+from index.vector_cache import StoreContent, VectorCache
+from index.vector_store import VectorStore
 from index.verification import verify_library
 from tests.index.builders import (
     DIM,
@@ -293,12 +303,12 @@ def test_words_changed_after_a_class_was_embedded_are_embedded_again(
     kettle = library.add_class(new_class("kettle", []))
     model = new_model()
     reindexing = library.reindexing(model)
-    swap = reindexing._finish
+    finish = reindexing._finish
 
-    def change_first(**options: bool) -> ReindexSummary | None:
+    def change_first(*arguments: Any, **options: bool) -> ReindexSummary | None:
         if library.get_class(kettle.class_id).name == "kettle":
             library.update_class(kettle.class_id, name="pot", vector=OLD.class_vector("pot"))
-        return swap(**options)
+        return finish(*arguments, **options)
 
     reindexing._finish = change_first  # type: ignore[method-assign]
     reindexing.run()
@@ -306,6 +316,33 @@ def test_words_changed_after_a_class_was_embedded_are_embedded_again(
     scores = library.label_similarities(model.class_vector("pot")[None])
     assert scores.names[int(scores.similarity[0].argmax())] == "pot"
     assert scores.similarity.max() == pytest.approx(1, abs=1e-5)
+
+
+def test_writes_go_on_while_the_new_models_indexes_are_made(
+    library: Library, clips: list[Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = VectorCache.build
+    late: list[Clip] = []
+
+    def change() -> None:
+        library.remove_clip(clips[0].clip_id)
+        late.extend(add(library, tmp_path, b"late %d" % number) for number in range(3))
+
+    def build_later(cache: VectorCache, content: StoreContent) -> VectorStore:
+        made = build(cache, content)
+        if content.name == "video" and not late:
+            writer = threading.Thread(target=change, daemon=True)
+            writer.start()
+            writer.join(60)
+            assert not writer.is_alive()
+        return made
+
+    monkeypatch.setattr(VectorCache, "build", build_later)
+    model = new_model()
+    assert library.reindexing(model).run().finished
+
+    assert len(late) == 3
+    assert_by_model(library, model, [*clips[1:], *late])
 
 
 def test_readers_never_see_a_mixture_and_writers_lose_nothing(
@@ -684,14 +721,20 @@ def test_what_another_process_adds_at_the_last_moment_is_embedded_too(
         clips = [add(library, tmp_path, b"first")]
         kettle: list[ClassName] = []
         reindexing = library.reindexing(model)
-        swap = reindexing._swap
+        prepare = reindexing._prepare
 
-        def add_first(model: HashedModel) -> None:
-            if not kettle:
-                kettle.append(other.add_class(new_class("kettle", [])))
-            swap(model)
+        @contextmanager
+        def add_first(model: NewModel) -> Iterator[Swap]:
+            with prepare(model) as swap:
 
-        reindexing._swap = add_first  # type: ignore[assignment, method-assign]
+                def swap_later() -> None:
+                    if not kettle:
+                        kettle.append(other.add_class(new_class("kettle", [])))
+                    swap()
+
+                yield swap_later
+
+        reindexing._prepare = add_first
         assert reindexing.run().finished
 
         assert_by_model(library, model, clips)

@@ -104,6 +104,7 @@ def test_what_is_young_may_be_another_processes_and_is_left_alone(
 ) -> None:
     needed, stray = put(media, b"abc"), put(media, b"def")
     prefix = stray[:2]
+    assert set(media.prefixes()) == {needed[:2], prefix}
     assert media.unneeded({needed}, prefix=prefix) == []
     monkeypatch.setattr("index.media.GRACE_SECONDS", -1.0)
     later = open_media(tmp_path / "own", place, library_id="me", has_clips=True).media
@@ -187,7 +188,7 @@ def test_a_clip_is_acknowledged_only_once_its_file_is_stored(
             raise ConnectionError("the store is away")
 
         with monkeypatch.context() as patch:
-            patch.setattr(library._media._files, "put_file", refuse)  # type: ignore[attr-defined]
+            patch.setattr(library._files.media._files, "put_file", refuse)  # type: ignore[attr-defined]
             with pytest.raises(StorageError, match="the store is away"):
                 library.add_clip(new_clip(unit(1)), upload)
         assert library.list_clips().total == 0
@@ -260,7 +261,7 @@ def test_a_store_that_is_away_is_not_taken_for_one_that_lacks_a_file(
         def refuse(*_: object, **__: object) -> None:
             raise ConnectionError("the store is away")
 
-        monkeypatch.setattr(library._media._files, "open", refuse)  # type: ignore[attr-defined]
+        monkeypatch.setattr(library._files.media._files, "open", refuse)  # type: ignore[attr-defined]
         with pytest.raises(StorageError, match="the store is away"):
             library.export(directory.parent / "archive.tar", allow_missing=True)
 
