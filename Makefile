@@ -61,5 +61,9 @@ docs: $(INSTALLED_DEV) ## build the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or: $(BIN)/python -m http.server --directory build/site 8001"
 
+.PHONY: page
+page: ## build the page at / (needs node 20 and npm; the result is committed)
+	cd service/page && npm ci --no-audit --no-fund && npm run check && npm run build
+
 clean: ## remove the environment and what tools left behind
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

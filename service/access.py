@@ -42,6 +42,8 @@ ROUTES: Mapping[str, Mapping[str, Access]] = MappingProxyType(
         "/clips/{clip_id}/media": {"GET": _READ, "HEAD": _READ},
         "/clips/{clip_id}/thumbnail": {"GET": _READ},
         "/model": {"GET": _READ},
+        "/samples": {"GET": _READ},
+        "/samples/{name}": {"GET": _READ},
         "/session": {"GET": _OPEN, "POST": _OPEN, "DELETE": _OPEN},
         "/healthz": {"GET": _OPEN},
         "/readyz": {"GET": _OPEN},
@@ -49,6 +51,8 @@ ROUTES: Mapping[str, Mapping[str, Access]] = MappingProxyType(
         "/openapi.json": {"GET": _OPEN, "HEAD": _OPEN},
         "/docs": {"GET": _OPEN},
         "/docs/{asset}": {"GET": _OPEN},
+        "/": {"GET": _OPEN, "HEAD": _OPEN},
+        "/assets/{asset}": {"GET": _OPEN, "HEAD": _OPEN},
     }
 )
 

@@ -26,7 +26,9 @@ from service.routes import (
     health,
     metrics,
     model,
+    page,
     retrieve,
+    samples,
     session,
 )
 from service.security_headers import SecurityHeaders
@@ -50,7 +52,20 @@ EXPOSED_HEADERS = (
 )
 """What a page of an allowed origin may read of an answer's head."""
 
-ROUTES = (classify, retrieve, classes, clips, embed, model, session, health, metrics, docs)
+ROUTES = (
+    classify,
+    retrieve,
+    classes,
+    clips,
+    embed,
+    model,
+    samples,
+    session,
+    health,
+    metrics,
+    docs,
+    page,
+)
 
 DESCRIPTION = """\
 Name what is in a video or audio clip, with classes that are added while the service runs; store

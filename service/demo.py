@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+from service.samples import samples_dir
+
 MEDIA_SUFFIXES = frozenset({".flac", ".m4a", ".mp3", ".mp4", ".ogg", ".opus", ".wav", ".webm"})
 WITH_SOUND, SILENT, AUDIO, TWO_SCENES = (
     "clock.mp4",
@@ -130,6 +131,17 @@ def show_model(tour: Tour) -> None:
     for key, value in model.items():
         table.add_row(escape(key), escape(str(value)))
     tour.console.print(table)
+
+
+def fetch_sample(tour: Tour) -> None:
+    """See which clips the service brings to be tried with, and fetch one."""
+    tour.heading("Clips to try it with")
+    items = tour.call("GET", "/samples").json()["items"]
+    if not items:
+        tour.console.print("This installation brings none.")
+        return
+    tour.call("GET", items[0]["url"])
+    tour.console.print(escape(", ".join(item["name"] for item in items)))
 
 
 def classify_clips(tour: Tour) -> None:
@@ -362,6 +374,7 @@ def show_untried(tour: Tour) -> None:
 
 STEPS = (
     show_model,
+    fetch_sample,
     classify_clips,
     classify_with_options,
     add_class,
@@ -545,7 +558,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m service.demo", description="Try the HTTP API.")
     parser.add_argument("--url", help="a running server; by default the demo starts its own")
-    parser.add_argument("--samples", type=Path, default=SAMPLES, help="the sample clips' folder")
+    parser.add_argument(
+        "--samples", type=Path, default=samples_dir(), help="the sample clips' folder"
+    )
     options = parser.parse_args(arguments)
     console = Console()
     try:

@@ -11,6 +11,7 @@ ServiceError
 ├── TooManyLabels          there are more candidate labels than the limit
 ├── NoClasses              there is no class to choose from
 ├── ThumbnailNotFound      the clip has no picture to show
+├── SampleNotFound         no sample clip has this name
 ├── RangeNotSatisfiable    the bytes asked for lie behind the end of the file
 ├── Overloaded             the queue is full
 ├── ModelFailed            the model raised an error
@@ -97,6 +98,10 @@ class NoClasses(ServiceError):
 
 class ThumbnailNotFound(ServiceError):
     """The clip has no picture to show."""
+
+
+class SampleNotFound(ServiceError):
+    """No sample clip has this name."""
 
 
 class RangeNotSatisfiable(ServiceError):
@@ -190,6 +195,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         TooManyLabels: Problem(422, "too_many_labels"),
         NoClasses: Problem(409, "no_classes"),
         ThumbnailNotFound: Problem(404, "thumbnail_not_found"),
+        SampleNotFound: Problem(404, "sample_not_found"),
         RangeNotSatisfiable: Problem(416, "range_not_satisfiable"),
         Overloaded: Problem(429, "overloaded"),
         ModelFailed: Problem(503, "model_failed"),

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from service import demo
+from service.samples import samples_dir
 from tests.service.conftest import make_app
 from tests.service.servers import serving
 
@@ -43,7 +44,7 @@ def test_the_tour_holds_with_meaningless_rankings_and_leaves_nothing_behind(
 ) -> None:
     with httpx.Client(base_url=url) as client:
         before = client.get("/classes").json()["total"]
-        demo.run_tour(client, demo.SAMPLES, console)
+        demo.run_tour(client, samples_dir(), console)
         assert client.get("/clips").json()["total"] == 0
         assert client.get("/classes").json()["total"] == before
 
@@ -64,7 +65,7 @@ def test_a_failed_step_removes_what_was_stored(
     monkeypatch.setattr(demo, "STEPS", (demo.add_class, demo.store_clips, surprise))
     with httpx.Client(base_url=url) as client:
         with pytest.raises(demo.DemoFailed, match=r"/clips/nobody answered 404 .* expects 200"):
-            demo.run_tour(client, demo.SAMPLES, console)
+            demo.run_tour(client, samples_dir(), console)
         assert client.get("/clips").json()["total"] == 0
         assert client.get("/classes", params={"query": demo.NEW_CLASS}).json()["total"] == 0
 

@@ -28,6 +28,8 @@ OPERATIONS = {
     ("post", "/session"),
     ("delete", "/session"),
     ("get", "/metrics"),
+    ("get", "/samples"),
+    ("get", "/samples/{name}"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 }
