@@ -431,14 +431,24 @@ class Library:
         try:
             return self._files.media.open(content_hash)
         except FileNotFoundError as error:
-            raise StorageError(
-                f"The media file of the clip {clip_id} is missing ({content_hash}); restore it "
-                "from a backup or delete the clip."
-            ) from error
+            raise _missing_media(clip_id, content_hash) from error
         except OSError as error:
             raise StorageError(
                 f"The media file of the clip {clip_id} cannot be read: {error}."
             ) from error
+
+    @contextmanager
+    def local_media(self, clip_id: str) -> Iterator[Path]:
+        """Give a path to read a clip's media file by, for a while.
+
+        Raises ClipNotFound, StorageError where the file is gone or cannot be reached.
+        """
+        with self._reading() as reader:
+            content_hash = reader.clip_row(clip_id).content_hash
+        with self._files.media.local(content_hash) as path:
+            if not path.exists():
+                raise _missing_media(clip_id, content_hash)
+            yield path
 
     def thumbnail(self, clip_id: str) -> bytes | None:
         """Return a clip's thumbnail, None where it has none. Raises ClipNotFound, StorageError."""
@@ -705,3 +715,10 @@ def _check_slice(offset: int, limit: int) -> None:
         raise ValueError(
             f"A page needs offset >= 0 and limit >= 1; got offset {offset}, limit {limit}."
         )
+
+
+def _missing_media(clip_id: str, content_hash: str) -> StorageError:
+    return StorageError(
+        f"The media file of the clip {clip_id} is missing ({content_hash}); restore it from a "
+        "backup or delete the clip."
+    )

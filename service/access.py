@@ -41,6 +41,8 @@ ROUTES: Mapping[str, Mapping[str, Access]] = MappingProxyType(
         "/clips/{clip_id}": {"GET": _READ, "PATCH": _WRITE, "DELETE": _WRITE},
         "/clips/{clip_id}/media": {"GET": _READ, "HEAD": _READ},
         "/clips/{clip_id}/thumbnail": {"GET": _READ},
+        "/clips/{clip_id}/waveform": {"GET": _READ},
+        "/clips/{clip_id}/spectrogram": {"GET": _READ},
         "/model": {"GET": _READ},
         "/samples": {"GET": _READ},
         "/samples/{name}": {"GET": _READ},

@@ -299,8 +299,8 @@ def list_everything(tour: Tour) -> None:
 
 
 def fetch_media(tour: Tour) -> None:
-    """Fetch a part of a clip's file, and its thumbnail."""
-    tour.heading("A stored clip's file, in part, and its thumbnail")
+    """Fetch a part of a clip's file, its thumbnail and pictures of its sound."""
+    tour.heading("A stored clip's file, in part, its thumbnail and what its sound looks like")
     url = f"/clips/{tour.clip_ids[WITH_SOUND]}"
     part = tour.call("GET", f"{url}/media", expects=206, headers={"Range": "bytes=0-99"})
     original = (tour.samples / WITH_SOUND).read_bytes()
@@ -312,6 +312,14 @@ def fetch_media(tour: Tour) -> None:
     tour.console.print(
         f"{part.headers['content-range']}; a thumbnail of {len(thumbnail.content)} bytes, "
         f"{thumbnail.headers['content-type']}"
+    )
+    waveform = tour.call("GET", f"{url}/waveform", params={"buckets": 8}).json()
+    if len(waveform["highest"]) != 8:
+        raise DemoFailed(f"8 parts were asked for, {len(waveform['highest'])} came")
+    picture = tour.call("GET", f"{url}/spectrogram", params={"width": 400})
+    tour.console.print(
+        f"the loudest sample is {max(waveform['highest']):.2f}; a spectrogram of "
+        f"{len(picture.content)} bytes, {picture.headers['content-type']}"
     )
 
 

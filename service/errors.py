@@ -12,6 +12,7 @@ ServiceError
 ├── NoClasses              there is no class to choose from
 ├── ThumbnailNotFound      the clip has no picture to show
 ├── SampleNotFound         no sample clip has this name
+├── SoundNotFound          the clip has no sound to show
 ├── RangeNotSatisfiable    the bytes asked for lie behind the end of the file
 ├── Overloaded             the queue is full
 ├── ModelFailed            the model raised an error
@@ -102,6 +103,10 @@ class ThumbnailNotFound(ServiceError):
 
 class SampleNotFound(ServiceError):
     """No sample clip has this name."""
+
+
+class SoundNotFound(ServiceError):
+    """The clip has no sound to show."""
 
 
 class RangeNotSatisfiable(ServiceError):
@@ -196,6 +201,7 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         NoClasses: Problem(409, "no_classes"),
         ThumbnailNotFound: Problem(404, "thumbnail_not_found"),
         SampleNotFound: Problem(404, "sample_not_found"),
+        SoundNotFound: Problem(404, "sound_not_found"),
         RangeNotSatisfiable: Problem(416, "range_not_satisfiable"),
         Overloaded: Problem(429, "overloaded"),
         ModelFailed: Problem(503, "model_failed"),

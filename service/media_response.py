@@ -5,7 +5,7 @@ file was written; here an error is a problem like any other and the ETag is the 
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import BinaryIO
@@ -61,12 +61,22 @@ def media_response(request: Request, clip: Clip, file: BinaryIO) -> Response:
         return StreamingResponse(body, status, headers, media_type=clip.content_type)
 
 
-def thumbnail_response(request: Request, clip: Clip, picture: bytes) -> Response:
-    """Answer with a clip's thumbnail, or 304."""
-    headers = {**SAFE_HEADERS, "ETag": f'"{clip.content_hash}-thumbnail"'}
+async def derived_response(
+    request: Request,
+    clip: Clip,
+    kind: str,
+    make: Callable[[], Awaitable[bytes]],
+    *,
+    media_type: str,
+) -> Response:
+    """Answer with what is made of a clip's file, or 304 without making it.
+
+    `kind` names what is made, with all that it depends on besides the file.
+    """
+    headers = {**SAFE_HEADERS, "ETag": f'"{clip.content_hash}-{kind}"'}
     if is_unchanged(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return Response(picture, headers=headers, media_type="image/jpeg")
+    return Response(await make(), headers=headers, media_type=media_type)
 
 
 def is_unchanged(request: Request, etag: str) -> bool:

@@ -7,11 +7,13 @@ chunk into the model's batcher, and is put together again here.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Never, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,8 @@ from service.observation import Observation
 from service.pool import BoundedPool
 
 logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 Vector = NDArray[np.float32]
 
@@ -151,6 +155,44 @@ class Pipeline:
             on_progress=on_progress,
         )
         return await self._see_through(work)
+
+    async def decode_stored(
+        self,
+        media: Callable[[], AbstractContextManager[Path]],
+        function: Callable[..., Generator[Never, None, ResultT]],
+        *arguments: object,
+        duration_seconds: float,
+    ) -> ResultT:
+        """Run a decoding function on a stored clip, which counts as an accepted clip meanwhile.
+
+        Args:
+            media: gives the file's path for a while; called in a thread.
+            function: takes the path, limits and `arguments`; yields nothing and returns a value.
+            arguments: see there.
+            duration_seconds: what the clip lasts: it was stored, so it may, whatever the limit.
+
+        Raises:
+            MediaError, Overloaded, and what `media` raises.
+        """
+        longest = max(self._limits.max_duration_seconds, duration_seconds + 1.0)
+        limits = replace(self._limits, max_duration_seconds=longest)
+
+        def work(cancellation: Cancellation) -> ResultT:
+            with media() as path:
+                items = self._decoder.stream(
+                    function,
+                    *(path, limits, *arguments),
+                    silence_seconds=limits.decode_timeout_seconds,
+                    cancellation=cancellation,
+                )
+                try:
+                    next(items)
+                except StopIteration as stop:
+                    result: ResultT = stop.value
+                    return result
+                raise AssertionError("such a function yields nothing")
+
+        return await self._clips.run(work)
 
     def embed_clip_waiting(self, path: Path) -> ClipEmbedding:
         """Decode and embed a file in the calling thread, for work that has threads of its own.

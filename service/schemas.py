@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
 from index.names import checked_source
+from model.media.limits import MAX_BUCKETS, MAX_HEIGHT, MAX_WIDTH
 
 TOP_K_LIMIT = 1000
 QUERY_LIMIT = 1000
@@ -259,6 +260,43 @@ class RetrieveForm(RequestPart):
         description="The same object as in `POST /retrieve`, as JSON text.",
         examples=['{"tags": ["holiday"]}'],
     )
+
+
+class WaveformQuery(RequestPart):
+    """Parameters of `GET /clips/{clip_id}/waveform`."""
+
+    buckets: int = Field(
+        1000, ge=1, le=MAX_BUCKETS, description="Equal parts that the sound is cut into."
+    )
+
+
+class SpectrogramQuery(RequestPart):
+    """Parameters of `GET /clips/{clip_id}/spectrogram`, in pixels."""
+
+    width: int = Field(800, ge=16, le=MAX_WIDTH, description="Of the picture, whatever the sound.")
+    height: int = Field(128, ge=16, le=MAX_HEIGHT, description="Of the picture: bands of pitch.")
+
+
+class Waveform(Answer):
+    """Answer of `GET /clips/{clip_id}/waveform`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "duration_seconds": 2.0,
+                    "lowest": [-0.31, -0.62],
+                    "highest": [0.3, 0.58],
+                }
+            ]
+        }
+    )
+    duration_seconds: float = Field(description="From the clip's start to the end of its sound.")
+    lowest: list[float] = Field(
+        description="The lowest sample of each part, -1 to 1; fewer than were asked for where the "
+        "sound has fewer samples."
+    )
+    highest: list[float] = Field(description="The highest sample of each part.")
 
 
 class Result(Answer):

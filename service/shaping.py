@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from index import types as library
 from model.embedding import ClipEmbedding
+from model.media.sound_views import Waveform
 from model.media.types import ClipSummary, Modality
 from model.scoring import LabelRanking
 from service import schemas
@@ -210,6 +211,15 @@ def _modalities_of_records(records: Mapping[str, library.ModalityRecord]) -> sch
 
 def _media_url(stored: library.Clip) -> str:
     return f"/clips/{stored.clip_id}/media"
+
+
+def waveform(waveform: Waveform) -> schemas.Waveform:
+    """Shape a waveform; four decimals are more than any screen shows."""
+    return schemas.Waveform(
+        duration_seconds=round(waveform.duration_seconds, 6),
+        lowest=[round(float(x), 4) for x in waveform.lowest],
+        highest=[round(float(x), 4) for x in waveform.highest],
+    )
 
 
 def _thumbnail_url(stored: library.Clip) -> str | None:

@@ -17,6 +17,14 @@ _PACE_TARGET = 0.8
 """Share of the time limit in which a decode should be done, so that estimates may be a bit off."""
 
 
+MAX_BUCKETS = 4000
+"""Parts of a waveform."""
+
+MAX_WIDTH = 2000
+MAX_HEIGHT = 256
+"""Pixels of a spectrogram."""
+
+
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
     """What a file may cost at most; each excess is an error of its own.

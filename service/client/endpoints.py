@@ -210,6 +210,18 @@ def get_thumbnail(clip_id: str) -> Call[bytes]:
     return Call(method="GET", path=_under("clips", clip_id, "thumbnail"), read=bytes)
 
 
+def get_waveform(clip_id: str, *, buckets: int = 1000) -> Call[schemas.Waveform]:
+    """Return the lowest and highest samples of equal parts of a clip's sound, at most 4000."""
+    params = _form(buckets=buckets)
+    return _get(_under("clips", clip_id, "waveform"), schemas.Waveform, params)
+
+
+def get_spectrogram(clip_id: str, *, width: int = 800, height: int = 128) -> Call[bytes]:
+    """Return a picture of a clip's sound, a PNG of so many pixels."""
+    path = _under("clips", clip_id, "spectrogram")
+    return Call(method="GET", path=path, params=_form(width=width, height=height), read=bytes)
+
+
 def embed_file(
     file: FileInput, *, modality: ClassifiedBy = "auto", filename: str | None = None
 ) -> Call[schemas.ClipVectors]:
@@ -257,6 +269,8 @@ class Endpoints:
     remove_clip = Endpoint(remove_clip)
     get_media = Endpoint(get_media)
     get_thumbnail = Endpoint(get_thumbnail)
+    get_waveform = Endpoint(get_waveform)
+    get_spectrogram = Endpoint(get_spectrogram)
     embed_file = Endpoint(embed_file)
     embed_texts = Endpoint(embed_texts)
     get_model = Endpoint(get_model)

@@ -1,6 +1,8 @@
 """`/clips`: the stored clips and their files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,11 +13,13 @@ from starlette.responses import Response
 from index.errors import DuplicateClip
 from index.names import checked_tags
 from index.types import Clip
+from model.errors import ModalityMissing
+from model.media.sound_views import draw_spectrogram, read_waveform
 from service import schemas, shaping
 from service.content_types import safe_content_type
 from service.documentation import multipart_body, problems
-from service.errors import ThumbnailNotFound
-from service.media_response import media_response, thumbnail_response
+from service.errors import SoundNotFound, ThumbnailNotFound
+from service.media_response import derived_response, media_response
 from service.multipart_form import safe_filename
 from service.pipeline import new_clip
 from service.resources import Resources, ResourcesDep
@@ -148,7 +152,80 @@ async def get_media(clip_id: str, request: Request, resources: ResourcesDep) -> 
 async def get_thumbnail(clip_id: str, request: Request, resources: ResourcesDep) -> Response:
     """Send a small picture of the clip."""
     clip = await run_in_threadpool(resources.library.get_clip, clip_id)
-    picture = await run_in_threadpool(resources.library.thumbnail, clip_id)
-    if picture is None:
-        raise ThumbnailNotFound(f"The clip {clip_id} has no pictures, so it has no thumbnail.")
-    return thumbnail_response(request, clip, picture)
+
+    async def stored() -> bytes:
+        picture = await run_in_threadpool(resources.library.thumbnail, clip_id)
+        if picture is None:
+            raise ThumbnailNotFound(f"The clip {clip_id} has no pictures, so it has no thumbnail.")
+        return picture
+
+    return await derived_response(request, clip, "thumbnail", stored, media_type="image/jpeg")
+
+
+@router.get(
+    "/clips/{clip_id}/waveform",
+    summary="Send a clip's waveform",
+    response_model=schemas.Waveform,
+    responses=problems(404, 422, 429, 507),
+)
+async def get_waveform(
+    clip_id: str,
+    query: Annotated[schemas.WaveformQuery, Query()],
+    request: Request,
+    resources: ResourcesDep,
+) -> Response:
+    """Send the lowest and the highest sample of equal parts of the clip's sound."""
+    clip = await run_in_threadpool(resources.library.get_clip, clip_id)
+
+    async def made() -> bytes:
+        with without_sound(clip_id):
+            waveform = await resources.pipeline.decode_stored(
+                partial(resources.library.local_media, clip_id),
+                read_waveform,
+                query.buckets,
+                duration_seconds=clip.duration_seconds,
+            )
+        return shaping.waveform(waveform).model_dump_json().encode()
+
+    kind = f"waveform-{query.buckets}"
+    return await derived_response(request, clip, kind, made, media_type="application/json")
+
+
+@router.get(
+    "/clips/{clip_id}/spectrogram",
+    summary="Send a clip's spectrogram",
+    response_class=Response,
+    responses={
+        200: {"description": "A picture.", "content": {"image/png": {}}},
+        **problems(404, 422, 429, 507),
+    },
+)
+async def get_spectrogram(
+    clip_id: str,
+    query: Annotated[schemas.SpectrogramQuery, Query()],
+    request: Request,
+    resources: ResourcesDep,
+) -> Response:
+    """Send a picture of the clip's sound: time to the right, pitch upwards, brightness is power."""
+    clip = await run_in_threadpool(resources.library.get_clip, clip_id)
+
+    async def drawn() -> bytes:
+        with without_sound(clip_id):
+            return await resources.pipeline.decode_stored(
+                partial(resources.library.local_media, clip_id),
+                draw_spectrogram,
+                *(query.width, query.height),
+                duration_seconds=clip.duration_seconds,
+            )
+
+    kind = f"spectrogram-{query.width}x{query.height}"
+    return await derived_response(request, clip, kind, drawn, media_type="image/png")
+
+
+@contextmanager
+def without_sound(clip_id: str) -> Iterator[None]:
+    """Say of a stored clip without sound that there is nothing to show, not that it is bad."""
+    try:
+        yield
+    except ModalityMissing as error:
+        raise SoundNotFound(f"The clip {clip_id} has no sound to show: {error}") from error

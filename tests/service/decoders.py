@@ -88,3 +88,8 @@ def allocate_on_clip(*_: object) -> Generator[ClipHead, None, None]:
 def abort_on_clip(*_: object) -> Generator[ClipHead, None, None]:
     yield ClipHead(None)
     os.abort()
+
+
+def abort_at_once(*_: object) -> Generator[None, None, None]:
+    os.abort()
+    yield

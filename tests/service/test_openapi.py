@@ -22,6 +22,8 @@ OPERATIONS = {
     ("delete", "/clips/{clip_id}"),
     ("get", "/clips/{clip_id}/media"),
     ("get", "/clips/{clip_id}/thumbnail"),
+    ("get", "/clips/{clip_id}/waveform"),
+    ("get", "/clips/{clip_id}/spectrogram"),
     ("post", "/embed"),
     ("get", "/model"),
     ("get", "/session"),

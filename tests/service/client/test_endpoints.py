@@ -113,6 +113,9 @@ def test_it_fetches_media_and_thumbnail(avgzsl: Any, tmp_path: Path) -> None:
 
     assert (tmp_path / "copy.mp4").read_bytes() == mp4()
     assert avgzsl.get_thumbnail(clip.clip_id).startswith(b"\xff\xd8")
+    waveform = avgzsl.get_waveform(clip.clip_id, buckets=10)
+    assert len(waveform.lowest) == len(waveform.highest) == 10
+    assert avgzsl.get_spectrogram(clip.clip_id, width=50).startswith(b"\x89PNG")
     nothing = io.BytesIO()
     with pytest.raises(NotFound):
         avgzsl.get_media("nobody", nothing)
