@@ -15,6 +15,7 @@ from tests.docker.files import DOCKER, ROOT, instructions, program, run, unknown
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
+DATA_FILES = PYPROJECT["tool"]["setuptools"]["data-files"]
 
 
 def values(word: str) -> list[str]:
@@ -48,7 +49,8 @@ def test_it_copies_what_exists_and_what_the_build_is_given() -> None:
 
 def test_it_copies_every_package_that_is_installed() -> None:
     packages = {pattern.removesuffix("*") for pattern in PACKAGES}
-    assert packages <= set(copied())
+    data = {pattern.split("/")[0] for patterns in DATA_FILES.values() for pattern in patterns}
+    assert packages | data <= set(copied())
 
 
 def test_its_base_is_pinned_to_a_version_that_the_package_supports() -> None:
