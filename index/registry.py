@@ -8,9 +8,10 @@ file in the library's directory, `milvus:SOURCE` the file or the server that SOU
 
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from index.vector_store import VectorStore
+if TYPE_CHECKING:
+    from index.vector_store import VectorStore
 
 
 class Entry(NamedTuple):
@@ -66,7 +67,7 @@ def check_store(store: str) -> None:
 
 def create_store(
     store: str, *, dim: int, model_id: str, name: str, directory: Path, exact: bool = False
-) -> VectorStore:
+) -> "VectorStore":
     """Make an empty store, `KIND` or `KIND:SOURCE`, for vectors (N, dim).
 
     `directory` is where a store may keep what it does not keep in memory; an `exact` one misses no
@@ -93,4 +94,4 @@ def create_store(
     if entry.trained:
         options["exact"] = exact
     made = getattr(module, class_name)(dim=dim, model_id=model_id, name=name, **options)
-    return cast(VectorStore, made)
+    return cast("VectorStore", made)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from limits import parse as parse_rate
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -283,6 +282,9 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def check_rate(rate: str) -> None:
     """Raise ValueError where a rate cannot be read."""
+    # The client reads its settings here, and has no use for the storages that this brings.
+    from limits import parse as parse_rate  # noqa: PLC0415
+
     try:
         parsed = parse_rate(rate)
     except ValueError:

@@ -14,7 +14,7 @@ from httpx_retries import Retry
 
 from service.client.calls import Call
 
-BACKOFF_SECONDS = 0.5
+BACKOFF_SECONDS = 0.25
 MAX_WAIT_SECONDS = 60.0
 
 NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)

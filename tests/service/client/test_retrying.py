@@ -117,7 +117,7 @@ def test_it_waits_longer_each_time_and_gives_up(
     with pytest.raises(TooManyRequests) as refused:
         scripted(script, retries=3).classify(b"clip")
     assert refused.value.request_id == "r1"
-    assert waits == [1.0, 2.0, 4.0]
+    assert waits == [0.5, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("trouble", [refusal(503), httpx.ReadError, httpx.RemoteProtocolError])
