@@ -4,10 +4,11 @@
     python benchmarks/serving.py latency
 
 `throughput` lets numbers of clients post the sample clips to this service and to the same model
-behind each peer, one server after the other, round about, and divides by what the model alone
-does: all clips decoded beforehand and embedded in its best batch, and decoded one by one on the
-way. `latency` posts one clip at a time and sets the time beside bare PyAV and bare torch on the
-same frames, turn by turn. Both print ratios of one run; `--json FILE` keeps the figures.
+behind each peer, one server after the other, and divides by what the model alone does: all clips
+decoded beforehand and embedded in its best batch, or decoded one by one on the way. Beside it
+stands the service's own batcher on clips decoded beforehand. `latency` posts one clip at a time
+and sets the time beside bare PyAV and bare torch on the same frames, turn by turn. Both print
+ratios of one run; `--json FILE` keeps the figures.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,14 +37,17 @@ from model.embedding import PreparedChunk
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec
+from service.engine import Engine
+from service.settings import load_settings
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 """Clips in a batch of the model alone; the best counts."""
 REPEATS = 20
 WARM_UP_SECONDS = 3.0
 SAMPLES = ROOT / "samples"
-MODEL_ALONE = "model alone, decoded beforehand"
-DECODED_ON_THE_WAY = "model alone, one by one"
+MODEL_ALONE = "model alone"
+DECODED_ON_THE_WAY = "model, one by one"
+ENGINE = "batcher"
 OURS = "avgzsl"
 
 
@@ -59,6 +64,10 @@ def throughput(arguments: argparse.Namespace, console: Console) -> dict[str, Any
         figures: dict[str, Any] = {
             MODEL_ALONE: best_batch(embedder),
             DECODED_ON_THE_WAY: one_by_one(embedder),
+            ENGINE: {
+                str(count): through_batchers(embedder, count, arguments.seconds)
+                for count in arguments.clients
+            },
         }
         for name in (OURS, *arguments.peers):
             console.print(f"round {number + 1} of {arguments.rounds}: {name}")
@@ -122,6 +131,39 @@ def best_batch(embedder: Embedder) -> float:
     return max(reached)
 
 
+def through_batchers(embedder: Embedder, clients: int, seconds: float) -> float:
+    """Clips a second of the service's engine, each client sending its next clip when answered."""
+    clips = decoded(embedder)
+    settings = load_settings()
+    engine = Engine(
+        embedder,
+        batch_rows=settings.batch_rows,
+        wait_seconds=settings.batch_wait_milliseconds / 1000,
+        max_failures=settings.max_model_failures,
+        # All clients send at once, so there is more to come until each has something waiting.
+        is_more_coming=lambda waiting: waiting < clients,
+        on_broken=sys.exit,
+    )
+    turn = itertools.cycle(clips)
+    started = time.perf_counter()
+
+    def client(_: int) -> int:
+        answered = 0
+        while time.perf_counter() - started < seconds:
+            futures = [engine.chunks.submit(chunk) for chunk in next(turn)]
+            for future in futures:
+                embedder.finish(future.result())
+            answered += 1
+        return answered
+
+    try:
+        with ThreadPoolExecutor(clients) as threads:
+            answered = sum(threads.map(client, range(clients)))
+        return answered / (time.perf_counter() - started)
+    finally:
+        engine.close()
+
+
 def one_by_one(embedder: Embedder) -> float:
     """Clips a second where each is decoded and embedded alone."""
     paths = [SAMPLES / clip.name for clip in clips_of([SAMPLES])]
@@ -133,7 +175,9 @@ def one_by_one(embedder: Embedder) -> float:
 
 def throughput_table(figures: dict[str, Any]) -> Table:
     """Clips a second by number of clients, and this service's as multiples of the others'."""
-    table = Table("clients", "of", "clips/s", "p50 ms", "p95 ms", f"{OURS} is x times that")
+    table = Table(
+        "clients", "of", "clips/s", "p50 ms", "p95 ms", f"{OURS} / that", "batcher / that"
+    )
 
     def median(*path: str) -> float:
         values = []
@@ -145,14 +189,18 @@ def throughput_table(figures: dict[str, Any]) -> Table:
         return float(np.median(values))
 
     for count in map(str, figures["clients"]):
-        ours = median(OURS, count, "per_second")
+        ours, batcher = median(OURS, count, "per_second"), median(ENGINE, count)
         for name in figures["rounds"][0]:
+            rest: tuple[str, ...] = ("", "")
             if name in (MODEL_ALONE, DECODED_ON_THE_WAY):
-                reached, rest = median(name), ("", "")
+                reached = median(name)
+            elif name == ENGINE:
+                reached = batcher
             else:
                 reached = median(name, count, "per_second")
                 rest = tuple(f"{median(name, count, key):.0f}" for key in ("p50_ms", "p95_ms"))
-            table.add_row(count, name, f"{reached:.2f}", *rest, f"{ours / reached:.2f}")
+            ratios = (f"{ours / reached:.2f}", f"{batcher / reached:.2f}")
+            table.add_row(count, name, f"{reached:.2f}", *rest, *ratios)
     return table
 
 
