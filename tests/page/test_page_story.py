@@ -259,12 +259,18 @@ def test_a_clip_and_a_file_find_what_is_like_them(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("stored")
-def test_a_stored_clip_is_classified_from_the_library(page: Page) -> None:
+def test_a_stored_clip_is_classified_and_drawn_by_the_service(page: Page) -> None:
     page.goto("/#/library")
-    page.get_by_role("button", name="Classify balloon.mp4").click()
+    sound = page.get_by_role("article", name="dog_bark.wav")
+    expect(sound.get_by_role("img", name="Waveform")).to_be_visible()
+    with page.expect_response("**/waveform?buckets=480"):
+        page.get_by_role("button", name="Classify dog_bark.wav").click()
 
     expect(page.locator("ol.labels")).to_be_visible()
     expect(page.get_by_role("button", name="Find similar clips")).to_be_visible()
+    page.get_by_role("button", name="Spectrogram").click()
+    picture = page.get_by_role("img", name="Spectrogram of the clip")
+    eventually(lambda: bool(picture.evaluate("picture => picture.naturalWidth > 0")))
 
 
 # --- classes, model, the frame -------------------------------------------------------------------

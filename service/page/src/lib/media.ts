@@ -21,8 +21,8 @@ export async function decodeWaveform(file: Blob, buckets: number): Promise<Wavef
 
 function peaks(sound: AudioBuffer, buckets: number): Waveform {
   const samples = sound.getChannelData(0);
-  const minimum: number[] = [];
-  const maximum: number[] = [];
+  const lowest: number[] = [];
+  const highest: number[] = [];
   for (let bucket = 0; bucket < buckets; bucket++) {
     const end = Math.floor(((bucket + 1) * samples.length) / buckets);
     let low = 0;
@@ -31,10 +31,10 @@ function peaks(sound: AudioBuffer, buckets: number): Waveform {
       low = Math.min(low, samples[i]!);
       high = Math.max(high, samples[i]!);
     }
-    minimum.push(low);
-    maximum.push(high);
+    lowest.push(low);
+    highest.push(high);
   }
-  return { duration_seconds: sound.duration, minimum, maximum };
+  return { duration_seconds: sound.duration, lowest, highest };
 }
 
 /** Pictures at these moments as data URLs, each as it is ready; ends early where seeking fails. */

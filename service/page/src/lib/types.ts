@@ -122,6 +122,6 @@ export interface ModelInfo {
 
 export interface Waveform {
   duration_seconds: number;
-  minimum: number[];
-  maximum: number[];
+  lowest: number[];
+  highest: number[];
 }
