@@ -164,7 +164,7 @@ class _Export:
 
         Returns False where a clip was removed meanwhile, so that not all of them are there.
         """
-        needed = dict(zip(FOLDERS, reader.needed_files(), strict=True))
+        needed = dict(zip(FOLDERS, reader.files_of_clips(), strict=True))
         self._held = [(name, h) for name, hashes in needed.items() for h in sorted(hashes)]
         absent = [
             (name, content_hash)
@@ -173,7 +173,7 @@ class _Export:
         ]
         if absent:
             with self._catalogue.read() as later:
-                still = dict(zip(FOLDERS, later.needed_files(), strict=True))
+                still = dict(zip(FOLDERS, later.files_of_clips(), strict=True))
             if any(content_hash not in still[name] for name, content_hash in absent):
                 return False
             for _, content_hash in absent:

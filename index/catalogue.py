@@ -56,6 +56,11 @@ class Catalogue:
         return Catalogue(self._engine, model_id)
 
     @property
+    def engine(self) -> Engine:
+        """The database, for what is kept in it besides the library."""
+        return self._engine
+
+    @property
     def model_id(self) -> str:
         """The model whose rows these are."""
         return self._model_id

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from index.errors import ClassNotFound, ClipNotFound, ModelMismatch
+from index.job_rows import NEEDING, needs_upload
 from index.names import name_key
 from index.tables import (
     ChangeRow,
@@ -30,6 +31,7 @@ from index.tables import (
     ClipRow,
     ClipTagRow,
     ClipVectorRow,
+    JobItemRow,
     MetaRow,
     ReindexedClipRow,
     SegmentRow,
@@ -445,22 +447,43 @@ class CatalogueReader:
             yield [VectorPair(*row) for row in rows]
 
     def needs_media(self, content_hash: str) -> bool:
-        """Whether a clip is made of this file."""
-        return self._any(ClipRow.content_hash == content_hash)
+        """Whether a clip is made of this file, or a job has still to do with it."""
+        waiting = select(JobItemRow.id).where(needs_upload(content_hash)).limit(1)
+        return (
+            self._any(ClipRow.content_hash == content_hash)
+            or self._session.scalar(waiting) is not None
+        )
 
     def needs_thumbnail(self, content_hash: str) -> bool:
         """Whether a clip's thumbnail is this file."""
         return self._any(ClipRow.thumbnail_hash == content_hash)
 
     def needed_files(self, prefix: str = "") -> tuple[set[str], set[str]]:
-        """Return the hashes of all media and of all thumbnails that begin with some digits."""
+        """Return the hashes of all media and of all thumbnails that begin with some digits.
 
-        def hashes(column: InstrumentedAttribute[Any]) -> set[str]:
-            # Each by its own index. No hexadecimal digit is as great as a g.
-            wanted = select(column).where(column >= prefix, column < f"{prefix}g")
-            return set(self._session.scalars(wanted))
+        Media are of clips or of waiting jobs.
+        """
+        media, thumbnails = self.files_of_clips(prefix)
+        return media | self.waiting_uploads(prefix), thumbnails
 
-        return hashes(ClipRow.content_hash), hashes(ClipRow.thumbnail_hash)
+    def files_of_clips(self, prefix: str = "") -> tuple[set[str], set[str]]:
+        """Return the hashes of all clips' media and thumbnails that begin with some digits."""
+        # Each by its own index.
+        return (
+            self._hashes(ClipRow.content_hash, prefix),
+            self._hashes(ClipRow.thumbnail_hash, prefix),
+        )
+
+    def waiting_uploads(self, prefix: str = "") -> set[str]:
+        """Return the hashes of media that a job has still to do with, as `needed_files` does."""
+        return self._hashes(JobItemRow.content_hash, prefix, JobItemRow.state.in_(NEEDING))
+
+    def _hashes(
+        self, column: InstrumentedAttribute[Any], prefix: str, *conditions: ColumnElement[bool]
+    ) -> set[str]:
+        # No hexadecimal digit is as great as a g.
+        wanted = select(column).where(column >= prefix, column < f"{prefix}g", *conditions)
+        return set(self._session.scalars(wanted))
 
     # Segments
 

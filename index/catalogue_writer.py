@@ -20,6 +20,7 @@ from index.catalogue_reader import (
     clip_record,
 )
 from index.errors import ClassExists
+from index.job_rows import JobRows
 from index.names import name_key
 from index.tables import (
     ChangeRow,
@@ -58,6 +59,11 @@ class CatalogueWriter(CatalogueReader):
         self._log(WRITE, [secrets.randbits(63)])
         if self._generation % max(1, LOGGED_GENERATIONS // CUTS) == 0:
             self._cut_log(self._generation - LOGGED_GENERATIONS)
+
+    @property
+    def jobs(self) -> JobRows:
+        """The jobs, of which what ends with this transaction is told in it."""
+        return JobRows(self._session)
 
     # Facts about the whole
 

@@ -11,6 +11,9 @@ LibraryError
 ├── InvalidTag         empty, too long or unprintable
 ├── ClipNotFound       no clip has this id
 ├── DuplicateClip      a clip of the same bytes is there
+├── JobNotFound        no job has this id
+├── JobItemLost        a job's item was cancelled or taken over meanwhile
+├── NothingToRetry     the job has no failed item
 ├── ClipUnusable       a model can make no vectors of the clip's media
 ├── InvalidArchive     the file is no archive of a library, or is damaged
 ├── LibraryLocked      another process holds the directory; the message names its pid
@@ -66,6 +69,18 @@ class DuplicateClip(LibraryError):
             "if_duplicate=store."
         )
         self.clip_id = clip_id
+
+
+class JobNotFound(LibraryError):
+    """No job has this id."""
+
+
+class JobItemLost(LibraryError):
+    """An item of a job was cancelled, or taken over by another worker; nothing is written."""
+
+
+class NothingToRetry(LibraryError):
+    """The job has no failed item that could be tried again."""
 
 
 class ClipUnusable(LibraryError):

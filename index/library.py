@@ -6,6 +6,7 @@ after the next `open`.
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,8 @@ from index.durable import make_directory, storage_errors
 from index.errors import DuplicateClip, LibraryError, ModelMismatch, StorageError
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
+from index.job_types import Claim
+from index.jobs import JobStore
 from index.media import MediaPlace, ReadableMediaPlace, open_media
 from index.media_store import StagedFile
 from index.media_sweep import MediaSweep, delete_unneeded
@@ -97,6 +100,17 @@ class Library:
         delete_leftovers(space.catalogue)
         space.load()
         self._sweep = MediaSweep(space.catalogue, media, directory)
+        self.jobs = JobStore(
+            space.catalogue.engine,
+            media.media,
+            owner=f"{socket.gethostname()}:{directory.resolve()}",
+            alone=not shared,
+            exclusive=self._exclusive,
+            delete_unneeded=lambda content_hash: delete_unneeded(
+                self._catalogue, media, content_hash, None
+            ),
+        )
+        """What is to be done later; its work ends before the library is closed."""
         self._follower = Follower(self._follow_others) if shared else None
 
     @classmethod
@@ -320,13 +334,15 @@ class Library:
         *,
         model_id: str | None = None,
         refuse_duplicate: bool = False,
+        claim: Claim | None = None,
     ) -> Clip:
         """Store a clip and a copy of its media file; the next search finds it.
 
         File name and content type are cleaned of unprintable characters. `model_id` is whose
         vectors it has. Raises InvalidTag, ModelMismatch, ValueError for a bad vector or window,
         StorageError, and DuplicateClip where that is asked for and a clip of the same bytes is
-        there; then nothing is stored.
+        there; then nothing is stored. The item of a job that it becomes ends with it, or neither
+        happens: JobItemLost where the `claim` on it is no longer good.
         """
         with ExitStack() as staging:
             media_file = staging.enter_context(self._files.media.staging(media))
@@ -338,7 +354,7 @@ class Library:
                 self._refuse_other_model(model_id)
                 new = checked_clip(new, self._space.dim)
                 clip = self._record_clip(
-                    new, media_file, thumbnail, refuse_duplicate=refuse_duplicate
+                    new, media_file, thumbnail, refuse_duplicate=refuse_duplicate, claim=claim
                 )
             except BaseException:
                 delete_unneeded(
@@ -655,6 +671,7 @@ class Library:
         thumbnail: StagedFile | None,
         *,
         refuse_duplicate: bool,
+        claim: Claim | None,
     ) -> Clip:
         """Make the files and then the rows of a clip durable."""
         with self._write() as writer:
@@ -666,12 +683,15 @@ class Library:
             self._files.media.keep(media_file)
             if thumbnail is not None:
                 self._files.thumbnails.keep(thumbnail)
-            return writer.add_clip(
+            clip = writer.add_clip(
                 new,
                 content_hash=media_file.content_hash,
                 size_bytes=media_file.size_bytes,
                 thumbnail_hash=_hash(thumbnail),
             )
+            if claim is not None:
+                writer.jobs.end_done(claim, clip_id=clip.clip_id)
+            return clip
 
     # Vectors
 

@@ -280,3 +280,59 @@ class ClipRow(Base):
     vectors: Mapped[list[ClipVectorRow]] = relationship(
         lazy="raise", cascade="all, delete-orphan", passive_deletes=True
     )
+
+
+class JobRow(Base):
+    """Work that is done later; `revision` counts what has changed of it and of its items."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state", "state", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    job_id: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    state: Mapped[str]
+    revision: Mapped[int] = mapped_column(BigInteger)
+    options: Mapped[dict[str, Any]]
+    skipped: Mapped[int] = mapped_column(BigInteger)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobItemRow(Base):
+    """A file of a job, or a folder whose files are not known yet.
+
+    `content_hash` is of an upload that is kept among the media; `token` of whoever has it now.
+    """
+
+    __tablename__ = "job_items"
+    __table_args__ = (
+        Index("ix_job_items_turns", "state", "priority", "id"),
+        Index("ix_job_items_of_job", "job_row", "state", "id"),
+        Index("ix_job_items_changes", "job_row", "revision"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    job_row: Mapped[int] = mapped_column(RowId, ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    path: Mapped[str | None]
+    content_type: Mapped[str]
+    content_hash: Mapped[str | None] = mapped_column(index=True)
+    is_folder: Mapped[bool]
+    state: Mapped[str]
+    priority: Mapped[int]
+    attempts: Mapped[int]
+    revision: Mapped[int] = mapped_column(BigInteger)
+    due_at: Mapped[datetime]
+    owner: Mapped[str | None]
+    token: Mapped[str | None]
+    leased_until: Mapped[datetime | None]
+    decoded_seconds: Mapped[float | None]
+    declared_seconds: Mapped[float | None]
+    clip_id: Mapped[str | None]
+    duplicate_of: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]

@@ -239,7 +239,8 @@ class Inspection:
     def _strays(self, clips: Sequence[ClipFiles]) -> Iterator[Finding]:
         strays = abandoned_holds(self._directory)
         if self._media_url is None:
-            needed = {clip.content_hash for clip in clips}
+            with self._catalogue.read() as reader:
+                needed = {clip.content_hash for clip in clips} | reader.waiting_uploads()
             thumbnails = {clip.thumbnail_hash for clip in clips if clip.thumbnail_hash}
             strays += MediaFolder(self._directory / "media").strays(needed)
             strays += MediaFolder(self._directory / "thumbnails").strays(thumbnails)

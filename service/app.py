@@ -14,6 +14,7 @@ from service.admission import KEY_HEADER, Admission
 from service.disconnect import StopWhenClientLeaves
 from service.documentation import with_access, with_problems
 from service.errors import install_error_handlers
+from service.jobs import working
 from service.observation import Observation
 from service.request_context import REQUEST_ID_HEADER, RequestContext
 from service.resources import log_broken, open_resources
@@ -24,6 +25,7 @@ from service.routes import (
     docs,
     embed,
     health,
+    jobs,
     metrics,
     model,
     page,
@@ -61,6 +63,7 @@ ROUTES = (
     model,
     samples,
     session,
+    jobs,
     health,
     metrics,
     docs,
@@ -111,8 +114,9 @@ def create_app(
             stack.callback(observation.tracing.close)
             opening = open_resources(settings, embedder, observation, on_broken)
             app.state.resources = await run_in_threadpool(stack.enter_context, opening)
-            logger.info("ready", extra={"fields": {"data_dir": settings.data_dir}})
-            yield
+            async with working(app.state.resources.jobs):
+                logger.info("ready", extra={"fields": {"data_dir": settings.data_dir}})
+                yield
 
     app = Application(
         title="avgzsl",

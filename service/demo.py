@@ -86,6 +86,7 @@ class Tour:
     console: Console
     samples: Path
     clip_ids: dict[str, str] = field(default_factory=dict)
+    job_ids: list[str] = field(default_factory=list)
     class_id: str | None = None
 
     def upload(self, name: str) -> dict[str, Any]:
@@ -228,6 +229,35 @@ def store_clips(tour: Tour) -> None:
     tour.console.print(f"{AUDIO} again: it is there already, so nothing was stored.")
 
 
+def work_later(tour: Tour) -> None:
+    """Have a file classified as a job, follow it to its end, and have a broken one fail."""
+    tour.heading(f"Classify {TWO_SCENES} later, and follow the job")
+    later = {"mode": "async"}
+    reply = tour.call("POST", "/classify", expects=202, files=tour.upload(TWO_SCENES), data=later)
+    tour.job_ids.append(reply.json()["job_id"])
+    url = f"/jobs/{tour.job_ids[-1]}"
+    tour.call("GET", f"{url}/events")
+    job = tour.call("GET", url).json()
+    if job["state"] != "done":
+        raise DemoFailed(f"the job's events ended, but it is not done: {job}")
+    _print_classification(tour.console, job["result"])
+
+    tour.heading("A file that is no media fails, says why, and can be tried again")
+    broken = {"file": ("broken.wav", b"no media")}
+    reply = tour.call("POST", "/clips", expects=202, files=broken, data=later)
+    tour.job_ids.append(reply.json()["job_id"])
+    url = f"/jobs/{tour.job_ids[-1]}"
+    tour.call("GET", f"{url}/events")
+    (item,) = tour.call("GET", f"{url}/items", params={"state": "failed"}).json()["items"]
+    tour.console.print(f"[yellow]{item['error']['code']}[/]: {escape(item['error']['detail'])}")
+    tour.call("POST", f"{url}/retry", expects=202)
+    tour.call("GET", f"{url}/events")
+    jobs = tour.call("GET", "/jobs").json()
+    tour.console.print(f"{jobs['total']} jobs")
+    while tour.job_ids:
+        tour.call("DELETE", f"/jobs/{tour.job_ids.pop()}", expects=204)
+
+
 def find_clips(tour: Tour) -> None:
     """Find clips by words, by sound or sight alone, without something, among a tag, by a clip."""
     ours: dict[str, Any] = {"filter": {"tags": [TAG]}}
@@ -330,6 +360,7 @@ def show_errors(tour: Tour) -> None:
     for path, expects, code, options in (
         ("/classify", 422, "empty_file", {"files": empty}),
         ("/classes", 409, "class_exists", {"json": {"name": NEW_CLASS}}),
+        ("/jobs/import", 403, "import_refused", {"json": {"path": "/"}}),
     ):
         reply = tour.call("POST", path, expects=expects, **options)
         problem = reply.json()
@@ -387,6 +418,7 @@ STEPS = (
     classify_with_options,
     add_class,
     store_clips,
+    work_later,
     find_clips,
     find_by_file,
     embed,
@@ -402,6 +434,8 @@ STEPS = (
 def _forget_quietly(tour: Tour, client: httpx.Client) -> None:
     """Remove what is still stored; the failure that is on its way matters more than another."""
     urls = [f"/clips/{clip_id}" for clip_id in tour.clip_ids.values()]
+    # Cancelled by the first, removed by the second.
+    urls += [f"/jobs/{job_id}" for job_id in tour.job_ids for _ in range(2)]
     if tour.class_id is not None:
         urls.append(f"/classes/{tour.class_id}")
     for url in urls:

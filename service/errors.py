@@ -10,6 +10,9 @@ ServiceError
 ├── FormTooLarge           the form's other fields are too many or too long
 ├── TooManyLabels          there are more candidate labels than the limit
 ├── NoClasses              there is no class to choose from
+├── ImportRefused          the folder or file does not lie where imports may read
+├── ImportFolderNotFound   there is no such folder on the machine of the service
+├── UnreadableFile         a file that was to be imported cannot be read
 ├── ThumbnailNotFound      the clip has no picture to show
 ├── SampleNotFound         no sample clip has this name
 ├── SoundNotFound          the clip has no sound to show
@@ -95,6 +98,18 @@ class TooManyLabels(ServiceError):
 
 class NoClasses(ServiceError):
     """There is no class to choose from."""
+
+
+class ImportRefused(ServiceError):
+    """The folder or file does not lie where imports may read."""
+
+
+class ImportFolderNotFound(ServiceError):
+    """There is no such folder on the machine of the service."""
+
+
+class UnreadableFile(ServiceError):
+    """A file that was to be imported cannot be read."""
 
 
 class ThumbnailNotFound(ServiceError):
@@ -198,6 +213,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         TooManyFiles: Problem(422, "too_many_files"),
         FormTooLarge: Problem(413, "form_too_large"),
         TooManyLabels: Problem(422, "too_many_labels"),
+        ImportRefused: Problem(403, "import_refused"),
+        ImportFolderNotFound: Problem(404, "import_folder_not_found"),
+        UnreadableFile: Problem(422, "unreadable_file"),
         NoClasses: Problem(409, "no_classes"),
         ThumbnailNotFound: Problem(404, "thumbnail_not_found"),
         SampleNotFound: Problem(404, "sample_not_found"),
@@ -237,6 +255,9 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         library_errors.InvalidTag: Problem(422, "invalid_tag"),
         library_errors.ClipNotFound: Problem(404, "clip_not_found"),
         library_errors.DuplicateClip: Problem(409, "duplicate_clip"),
+        library_errors.JobNotFound: Problem(404, "job_not_found"),
+        library_errors.JobItemLost: Problem(409, "job_item_lost"),
+        library_errors.NothingToRetry: Problem(409, "nothing_to_retry"),
         library_errors.ClipUnusable: Problem(422, "clip_unusable"),
         library_errors.InvalidArchive: Problem(422, "invalid_archive"),
         library_errors.LibraryLocked: Problem(503, "library_locked"),
@@ -299,6 +320,11 @@ def problem_response(
     )
 
 
+def problem_of(error: Exception) -> Problem | None:
+    """Return how an exception is told, None where it is a fault of the service."""
+    return next((PROBLEMS[t] for t in type(error).__mro__ if t in PROBLEMS), None)
+
+
 def shown(value: object) -> str:
     """Return a value as it is quoted in a message: shortened, and printable whatever it holds."""
     text = value if isinstance(value, str) else repr(value)
@@ -314,7 +340,7 @@ def _abridged(detail: str) -> str:
 
 async def answer_known(request: Request, error: Exception) -> Response:
     """Answer an error of the table; raise any other."""
-    problem = next((PROBLEMS[t] for t in type(error).__mro__ if t in PROBLEMS), None)
+    problem = problem_of(error)
     if problem is None:
         raise error
     if problem.status >= 500:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
@@ -15,6 +15,8 @@ from model.media.limits import MediaLimits
 from service.classification import Classifier
 from service.decoding import DecodePool
 from service.engine import Engine
+from service.imports import ImportRoots
+from service.jobs import JobOptions, JobRunner
 from service.keyring import Keyring
 from service.metrics import Metrics
 from service.multipart_form import FormLimits
@@ -49,6 +51,7 @@ class Resources:
     readiness: Readiness
     keyring: Keyring
     metrics: Metrics
+    jobs: JobRunner
     class_changes: asyncio.Lock
     """Held from reading a class to writing it, so that its words and its vector agree."""
 
@@ -187,6 +190,27 @@ def media_limits(settings: Settings) -> MediaLimits:
     )
 
 
+def job_limits(settings: Settings) -> MediaLimits:
+    """Return what one media file of a job may cost."""
+    return replace(
+        media_limits(settings),
+        max_duration_seconds=settings.max_job_duration_seconds,
+        decode_timeout_seconds=settings.job_decode_timeout_seconds,
+    )
+
+
+def job_options(settings: Settings) -> JobOptions:
+    """Return how jobs are worked on."""
+    return JobOptions(
+        workers=settings.job_workers,
+        waiting=settings.max_waiting_jobs,
+        lease_seconds=settings.job_lease_seconds,
+        attempts=settings.job_attempts,
+        retry_seconds=settings.job_retry_seconds,
+        keep_days=settings.keep_jobs_days,
+    )
+
+
 def _assembled(
     settings: Settings,
     library: "Library",
@@ -200,18 +224,15 @@ def _assembled(
         max_file_bytes=settings.max_upload_bytes,
         max_fields=settings.max_candidate_labels + OTHER_FIELDS,
     )
+    classifier = Classifier(
+        pipeline, library, embedder.calibration, observation, dim=embedder.card.embedding_dim
+    )
     return Resources(
         settings=settings,
         embedder=embedder,
         library=library,
         pipeline=pipeline,
-        classifier=Classifier(
-            pipeline,
-            library,
-            embedder.calibration,
-            observation,
-            dim=embedder.card.embedding_dim,
-        ),
+        classifier=classifier,
         retriever=Retriever(pipeline, library, modality_weights(embedder.calibration), observation),
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
@@ -220,5 +241,14 @@ def _assembled(
         ),
         keyring=keyring,
         metrics=observation.metrics,
+        jobs=JobRunner(
+            library,
+            pipeline,
+            classifier,
+            ImportRoots(settings.import_roots),
+            limits=job_limits(settings),
+            options=job_options(settings),
+            card=lambda: pipeline.engine.embedder.card,
+        ),
         class_changes=asyncio.Lock(),
     )

@@ -1,5 +1,6 @@
 """Every setting of the service and its client, its default and range: the variables `AVGZSL_*`."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several words in one variable, with commas between them."""
+
+Folders = Annotated[tuple[Path, ...], NoDecode]
+"""Several folders in one variable, as PATH has them."""
 
 
 class SettingsError(Exception):
@@ -172,6 +176,52 @@ class Settings(BaseSettings):
         description="Checks of the model that may fail in a row, each after a failed request or "
         "by the readiness check; then the service stops, for its supervisor to start it anew.",
     )
+    max_job_duration_seconds: float = Field(
+        default=14_400.0, gt=0, le=604_800, description="How long a clip of a job may play."
+    )
+    job_decode_timeout_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        le=86_400,
+        description="Wall-clock time that decoding one clip of a job may take.",
+    )
+    job_workers: int = Field(
+        default=1,
+        ge=0,
+        le=256,
+        description="Clips of jobs that are worked on at the same time, beside those of requests; "
+        "with 0 jobs are taken in, and left to other replicas.",
+    )
+    max_waiting_jobs: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Jobs that may wait; one more gets 429."
+    )
+    job_lease_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="After how long without a sign of life a replica's item of a job is taken "
+        "over; their clocks should not differ by so much.",
+    )
+    job_attempts: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="How often an item of a job is begun at most where the fault was not its own.",
+    )
+    job_retry_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="Wait before the second attempt; it doubles with each, up to a minute.",
+    )
+    keep_jobs_days: float = Field(
+        default=30.0, gt=0, le=36_500, description="How long a finished job is remembered."
+    )
+    import_roots: Folders = Field(
+        default=(),
+        description="Folders of this machine that `POST /jobs/import` may read, and what is below "
+        f"them, with {os.pathsep!r} between. None by default.",
+    )
     readiness_cache_seconds: float = Field(
         default=5.0,
         ge=0,
@@ -191,6 +241,21 @@ class Settings(BaseSettings):
     @classmethod
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("import_roots", mode="before")
+    @classmethod
+    def _split_folders(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(Path(word).expanduser() for word in value.split(os.pathsep) if word.strip())
+
+    @field_validator("import_roots")
+    @classmethod
+    def _are_absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for folder in value:
+            if not folder.is_absolute():
+                raise ValueError(f"{str(folder)!r} is not absolute; write the whole path")
+        return value
 
     @field_validator("data_dir")
     @classmethod

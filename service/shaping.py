@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from index import job_types
 from index import types as library
 from model.embedding import ClipEmbedding
 from model.media.sound_views import Waveform
@@ -103,6 +104,55 @@ def clip(stored: library.Clip) -> schemas.Clip:
         thumbnail_url=_thumbnail_url(stored),
         model_id=stored.model_id,
     )
+
+
+def job(stored: job_types.Job) -> schemas.Job:
+    """Shape a job."""
+    counts = stored.counts
+    return schemas.Job(
+        job_id=stored.job_id,
+        kind=stored.kind,
+        state=stored.state,
+        revision=stored.revision,
+        counts=schemas.JobCounts(
+            total=counts.total,
+            done=counts.done,
+            failed=counts.failed,
+            cancelled=counts.cancelled,
+            skipped=counts.skipped,
+        ),
+        current=[
+            schemas.CurrentItem(
+                name=item.name,
+                decoded_seconds=item.decoded_seconds,
+                declared_seconds=item.declared_seconds,
+            )
+            for item in stored.current
+        ],
+        result=(
+            None if stored.result is None else schemas.Classification.model_validate(stored.result)
+        ),
+        error=_job_error(stored.failure),
+        created_at=stored.created_at,
+        started_at=stored.started_at,
+        finished_at=stored.finished_at,
+    )
+
+
+def job_item(stored: job_types.JobItem) -> schemas.JobItem:
+    """Shape a file of a job."""
+    return schemas.JobItem(
+        name=stored.name,
+        state=stored.state,
+        attempts=stored.attempts,
+        clip_id=stored.clip_id,
+        duplicate_of=stored.duplicate_of,
+        error=_job_error(stored.failure),
+    )
+
+
+def _job_error(failure: job_types.JobFailure | None) -> schemas.JobError | None:
+    return None if failure is None else schemas.JobError(code=failure.code, detail=failure.detail)
 
 
 def clip_vectors(embedding: ClipEmbedding, *, model_id: str) -> schemas.ClipVectors:

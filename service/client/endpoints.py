@@ -17,6 +17,8 @@ AnswerT = TypeVar("AnswerT", bound=schemas.Answer)
 
 ClassifiedBy = Literal["auto", "audio", "video"]
 SearchedBy = Literal["both", "audio", "video"]
+IfDuplicate = Literal["store", "skip"]
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
 ClipFilter = TypedDict(
@@ -151,7 +153,7 @@ def add_clip(
     *,
     tags: Sequence[str] = (),
     source: str | None = None,
-    if_duplicate: Literal["store", "skip"] = "store",
+    if_duplicate: IfDuplicate = "store",
     filename: str | None = None,
 ) -> Call[schemas.Clip]:
     """Store a clip; the next search finds it.
@@ -222,6 +224,94 @@ def get_spectrogram(clip_id: str, *, width: int = 800, height: int = 128) -> Cal
     return Call(method="GET", path=path, params=_form(width=width, height=height), read=bytes)
 
 
+def begin_clip(
+    file: FileInput,
+    *,
+    tags: Sequence[str] = (),
+    source: str | None = None,
+    if_duplicate: IfDuplicate = "store",
+    filename: str | None = None,
+) -> Call[schemas.JobAccepted]:
+    """Have a clip stored later, which may be longer than one of `add_clip`."""
+    form = _form(mode="async", tags=tags, source=source, if_duplicate=if_duplicate)
+    return _post_file("/clips", Upload(file, filename), form, schemas.JobAccepted, repeatable=False)
+
+
+def begin_classification(
+    file: FileInput,
+    *,
+    candidate_labels: Sequence[str] = (),
+    top_k: int = 5,
+    modality: ClassifiedBy = "auto",
+    windows: bool = False,
+    filename: str | None = None,
+) -> Call[schemas.JobAccepted]:
+    """Have a file classified later, which may be longer than one of `classify`."""
+    form = _form(
+        mode="async",
+        candidate_labels=candidate_labels,
+        top_k=top_k,
+        modality=modality,
+        windows=windows,
+    )
+    upload = Upload(file, filename)
+    return _post_file("/classify", upload, form, schemas.JobAccepted, repeatable=False)
+
+
+def begin_import(
+    path: str,
+    *,
+    tags: Sequence[str] = (),
+    recursive: bool = True,
+    if_duplicate: IfDuplicate = "store",
+) -> Call[schemas.JobAccepted]:
+    """Have the media files of a folder on the service's machine stored later."""
+    body = {
+        "path": path,
+        "tags": list(tags),
+        "recursive": recursive,
+        "if_duplicate": if_duplicate,
+    }
+    read = answered_by(schemas.JobAccepted)
+    return Call(method="POST", path="/jobs/import", json=body, read=read, repeatable=False)
+
+
+def list_jobs(
+    *, state: JobState | None = None, offset: int = 0, limit: int = 100
+) -> Call[schemas.Jobs]:
+    """List jobs, newest first, one page of them."""
+    return _get("/jobs", schemas.Jobs, _form(state=state, offset=offset, limit=limit))
+
+
+def get_job(job_id: str) -> Call[schemas.Job]:
+    """Show how far a job is, and what came of it."""
+    return _get(_under("jobs", job_id), schemas.Job)
+
+
+def list_job_items(
+    job_id: str, *, state: JobState | None = None, offset: int = 0, limit: int = 100
+) -> Call[schemas.JobItems]:
+    """List the files of a job, one page of them, and what became of each."""
+    params = _form(state=state, offset=offset, limit=limit)
+    return _get(_under("jobs", job_id, "items"), schemas.JobItems, params)
+
+
+def wait_for_job(job_id: str) -> Call[schemas.Job]:
+    """Wait until a job has ended, however long that takes, and return it."""
+    return Call(method="GET", path=_under("jobs", job_id, "events"), read=_last_job)
+
+
+def retry_job(job_id: str) -> Call[schemas.Job]:
+    """Queue the failed files of a job again."""
+    path = _under("jobs", job_id, "retry")
+    return Call(method="POST", path=path, read=answered_by(schemas.Job), repeatable=False)
+
+
+def remove_job(job_id: str) -> Call[None]:
+    """Cancel a job that has not ended; remove one that has. Clips that it stored stay."""
+    return _delete(_under("jobs", job_id))
+
+
 def embed_file(
     file: FileInput, *, modality: ClassifiedBy = "auto", filename: str | None = None
 ) -> Call[schemas.ClipVectors]:
@@ -271,11 +361,27 @@ class Endpoints:
     get_thumbnail = Endpoint(get_thumbnail)
     get_waveform = Endpoint(get_waveform)
     get_spectrogram = Endpoint(get_spectrogram)
+    begin_clip = Endpoint(begin_clip)
+    begin_classification = Endpoint(begin_classification)
+    begin_import = Endpoint(begin_import)
+    list_jobs = Endpoint(list_jobs)
+    get_job = Endpoint(get_job)
+    list_job_items = Endpoint(list_job_items)
+    wait_for_job = Endpoint(wait_for_job)
+    retry_job = Endpoint(retry_job)
+    remove_job = Endpoint(remove_job)
     embed_file = Endpoint(embed_file)
     embed_texts = Endpoint(embed_texts)
     get_model = Endpoint(get_model)
     is_alive = Endpoint(is_alive)
     is_ready = Endpoint(is_ready)
+
+
+def _last_job(body: bytes) -> schemas.Job:
+    """Read the last event of a stream that has come to its end, which is the job."""
+    last = body.replace(b"\r\n", b"\n").rpartition(b"event: job\n")[2]
+    data = next((line for line in last.split(b"\n") if line.startswith(b"data: ")), b"")
+    return schemas.Job.model_validate_json(data.removeprefix(b"data: "))
 
 
 def _get(

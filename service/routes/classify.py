@@ -1,12 +1,14 @@
 """`POST /classify`: which label fits a clip."""
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
+from index.job_types import NewJob
 from service import schemas, shaping
 from service.classification import distinct_names
 from service.documentation import multipart_body, problems
 from service.resources import ResourcesDep
-from service.routes.uploads import UploadDep
+from service.routes.uploads import UploadDep, accepted
 
 router = APIRouter(tags=["classify"])
 
@@ -15,14 +17,23 @@ router = APIRouter(tags=["classify"])
     "/classify",
     summary="Rank labels for a clip",
     openapi_extra=multipart_body(schemas.ClassifyForm),
-    responses=problems(400, 409, 413, 415, 422, 429, 507),
+    responses={
+        202: {"model": schemas.JobAccepted, "description": "With `mode=async`: it is on disk."},
+        **problems(400, 409, 413, 415, 422, 429, 507),
+    },
 )
-async def classify(upload: UploadDep, resources: ResourcesDep) -> schemas.Classification:
+async def classify(
+    upload: UploadDep, resources: ResourcesDep, response: Response
+) -> schemas.Classification | schemas.JobAccepted:
     """Rank all enabled classes, or the names that the request brings, by how well they fit."""
     form = upload.form(schemas.ClassifyForm)
     candidates = distinct_names(
         form.candidate_labels, limit=resources.settings.max_candidate_labels
     )
+    if form.mode == "async":
+        options = {**form.model_dump(exclude={"mode"}), "candidate_labels": list(candidates)}
+        job = await resources.jobs.add_upload(NewJob("classify", options), upload)
+        return accepted(job, response)
     embedding = await resources.pipeline.embed_clip(upload.path, modality=form.modality)
     ranked = await resources.classifier.classify(
         embedding, candidates=candidates, with_windows=form.windows

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index.errors import DuplicateClip
+from index.job_types import NewJob
 from index.names import checked_tags
 from index.types import Clip
 from model.errors import ModalityMissing
@@ -24,7 +25,7 @@ from service.multipart_form import safe_filename
 from service.pipeline import new_clip
 from service.resources import Resources, ResourcesDep
 from service.routes.json_route import JsonRoute
-from service.routes.uploads import UploadDep
+from service.routes.uploads import UploadDep, accepted
 from service.upload import Upload
 
 router = APIRouter(tags=["clips"], route_class=JsonRoute)
@@ -37,13 +38,19 @@ router = APIRouter(tags=["clips"], route_class=JsonRoute)
     openapi_extra=multipart_body(schemas.ClipForm),
     responses={
         200: {"model": schemas.Clip, "description": "The clip of the same file that is there."},
+        202: {"model": schemas.JobAccepted, "description": "With `mode=async`: it is on disk."},
         **problems(400, 413, 415, 422, 429, 507),
     },
 )
-async def add_clip(upload: UploadDep, resources: ResourcesDep, response: Response) -> schemas.Clip:
+async def add_clip(
+    upload: UploadDep, resources: ResourcesDep, response: Response
+) -> schemas.Clip | schemas.JobAccepted:
     """Store a clip; the next search finds it."""
     form = upload.form(schemas.ClipForm)
     tags, skips = checked_tags(form.tags), form.if_duplicate == "skip"
+    if form.mode == "async":
+        new = NewJob("clip", {**form.model_dump(exclude={"mode"}), "tags": list(tags)})
+        return accepted(await resources.jobs.add_upload(new, upload), response)
     stored = await run_in_threadpool(resources.library.clip_of, upload.sha256) if skips else None
     if stored is not None:
         response.status_code = 200

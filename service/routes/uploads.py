@@ -6,7 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.responses import Response
 
+from index.job_types import Job
+from service import schemas
 from service.resources import Resources, ResourcesDep
 from service.upload import Upload
 
@@ -25,6 +28,13 @@ async def receiving(request: Request, resources: Resources) -> AsyncIterator[Upl
 async def _receive_upload(request: Request, resources: ResourcesDep) -> AsyncIterator[Upload]:
     async with receiving(request, resources) as upload:
         yield upload
+
+
+def accepted(job: Job, response: Response) -> schemas.JobAccepted:
+    """Answer that a job was taken in, and where it is."""
+    response.status_code = 202
+    response.headers["Location"] = f"/jobs/{job.job_id}"
+    return schemas.JobAccepted(job_id=job.job_id)
 
 
 UploadDep = Annotated[Upload, Depends(_receive_upload)]

@@ -12,6 +12,7 @@ from tests.postgresql import NoServer, PostgresqlServer, postgresql_server
 ON_EVERY_CATALOGUE = {
     "test_api_keys",
     "test_index_migrations",
+    "test_library_jobs",
     "test_library_classes",
     "test_library_replicas",
     "test_library_clips",

@@ -215,12 +215,6 @@ def test_an_id_is_never_a_path(shared: TestClient, path: str) -> None:
     assert shared.get(path).status_code == 404
 
 
-def test_only_sync_is_offered(shared: TestClient) -> None:
-    reply = shared.post("/clips", files=file_part(), data={"mode": "async"})
-
-    assert "'sync'" in assert_problem(reply, 422, "invalid_request")["detail"]
-
-
 def test_a_clip_without_anything_to_perceive_can_be_stored(client: TestClient) -> None:
     clip = store(client, wav(silent=True))
 

@@ -122,6 +122,31 @@ def test_it_fetches_media_and_thumbnail(avgzsl: Any, tmp_path: Path) -> None:
     assert nothing.getvalue() == b""
 
 
+def test_it_has_work_done_later(avgzsl: Any) -> None:
+    at_once = avgzsl.classify(mp4(), top_k=2, windows=True)
+    begun = avgzsl.begin_classification(mp4(), top_k=2, windows=True)
+    assert avgzsl.wait_for_job(begun.job_id).result == at_once
+    assert avgzsl.get_job(begun.job_id).state == "done"
+    assert begun.job_id in [job.job_id for job in avgzsl.list_jobs(state="done").items]
+
+    mine = unique()
+    stored = avgzsl.begin_clip(wav(), tags=[mine], source="/somewhere/tone.wav")
+    avgzsl.wait_for_job(stored.job_id)
+    (item,) = avgzsl.list_job_items(stored.job_id).items
+    (clip,) = avgzsl.list_clips(filter={"tags": [mine]}).items
+    assert (item.clip_id, clip.source) == (clip.clip_id, "/somewhere/tone.wav")
+
+    broken = avgzsl.begin_clip(b"no media" * 100)
+    assert avgzsl.wait_for_job(broken.job_id).error.code == "unsupported_media"
+    assert avgzsl.retry_job(broken.job_id).state == "queued"
+    assert avgzsl.wait_for_job(broken.job_id).state == "failed"
+    avgzsl.remove_job(broken.job_id)
+    with pytest.raises(NotFound):
+        avgzsl.wait_for_job(broken.job_id)
+    with pytest.raises(NotPermitted):
+        avgzsl.begin_import("/")
+
+
 def test_it_embeds_files_and_texts(avgzsl: Any) -> None:
     texts = avgzsl.embed_texts(["a dog", "rain"])
     clip = avgzsl.embed_file(wav(), modality="audio")

@@ -1,0 +1,128 @@
+"""Folders of this machine that may be imported: which, and what of them are media files."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.job_types import JobFailure, NewJobItem
+from service.errors import (
+    PROBLEMS,
+    ImportFolderNotFound,
+    ImportRefused,
+    UnreadableFile,
+    shown,
+)
+
+# fmt: off
+MEDIA_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au",
+    ".avi", ".caf", ".flac", ".flv", ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv",
+    ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".oga", ".ogg",
+    ".ogv", ".opus", ".ts", ".vob", ".wav", ".weba", ".webm", ".wma", ".wmv",
+})
+# fmt: on
+"""By its name and not by its bytes: to look into every file of a large disk would take hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The media files of a folder, with those that may not be read; `skipped` are no media."""
+
+    items: tuple[NewJobItem, ...]
+    skipped: int
+
+
+class ImportRoots:
+    """The folders below which imports may read; links count by where they lead."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = tuple(root.resolve() for root in roots)
+
+    def folder(self, path: str) -> Path:
+        """Return a folder without links. Raises ImportRefused, ImportFolderNotFound."""
+        if "\0" in path or not os.path.isabs(path):
+            raise ImportFolderNotFound(
+                f"The path {shown(path)} is not absolute; send the whole path of a folder on the "
+                "machine of the service."
+            )
+        folder = Path(path).resolve()
+        # Before it is looked at: what lies elsewhere is nobody's business.
+        self._check(folder, path)
+        if not folder.is_dir():
+            raise ImportFolderNotFound(
+                f"{shown(path)} is no folder on the machine of the service; mind that a container "
+                "has folders of its own."
+            )
+        return folder
+
+    def file(self, path: Path) -> Path:
+        """Return a file without links. Raises ImportRefused, UnreadableFile."""
+        resolved = path.resolve()
+        self._check(resolved, str(path))
+        try:
+            with resolved.open("rb"):
+                return resolved
+        except OSError as error:
+            raise UnreadableFile(
+                f"The file {shown(str(path))} cannot be read: {error.strerror or error}."
+            ) from error
+
+    def files(self, path: Path, *, recursive: bool) -> FolderFiles:
+        """Look for the media files of a folder, in the order of their names.
+
+        Hidden files and folders are left out, links to folders are not followed. Raises
+        ImportRefused, ImportFolderNotFound, UnreadableFile.
+        """
+        folder = self.folder(str(path))
+        items: list[NewJobItem] = []
+        skipped = 0
+        for file in _walk(folder, recursive=recursive):
+            # A link to a folder comes as a file; one that leads away is told, not just left out.
+            if not file.is_symlink() and file.suffix.lower() not in MEDIA_SUFFIXES:
+                skipped += 1
+                continue
+            item = self._item(file, folder)
+            if item is None:
+                skipped += 1
+            else:
+                items.append(item)
+        return FolderFiles(tuple(items), skipped)
+
+    def _item(self, file: Path, folder: Path) -> NewJobItem | None:
+        name = str(file.relative_to(folder))
+        try:
+            self._check(file.resolve(), name)
+        except ImportRefused as error:
+            failure = JobFailure(PROBLEMS[ImportRefused].code, str(error))
+            return NewJobItem(name=name, path=str(file), failure=failure)
+        if not file.is_file() or file.suffix.lower() not in MEDIA_SUFFIXES:
+            return None
+        return NewJobItem(name=name, path=str(file))
+
+    def _check(self, resolved: Path, path: str) -> None:
+        if any(resolved.is_relative_to(root) for root in self._roots):
+            return
+        allowed = ", ".join(map(str, self._roots)) or "no folder"
+        raise ImportRefused(
+            f"{shown(path)} does not lie in a folder that may be imported ({allowed}); "
+            "AVGZSL_IMPORT_ROOTS says which may be."
+        )
+
+
+def _walk(folder: Path, *, recursive: bool) -> Iterator[Path]:
+    """Yield what is in a folder and is no folder, links to folders among it."""
+
+    def fail(error: OSError) -> None:
+        raise UnreadableFile(
+            f"The folder {shown(str(error.filename))} cannot be read: {error.strerror or error}."
+        ) from error
+
+    for directory, folders, files in os.walk(folder, onerror=fail):
+        links = [name for name in folders if os.path.islink(os.path.join(directory, name))]
+        for name in sorted([*files, *links]):
+            if not name.startswith("."):
+                yield Path(directory) / name
+        folders[:] = sorted(
+            name for name in folders if recursive and not name.startswith(".") and name not in links
+        )
