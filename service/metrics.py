@@ -6,9 +6,9 @@ Labels take few values each: a path counts under its route's template, an unknow
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from index.errors import LibraryError
+from index.job_types import JobState
 from index.types import LibraryStatus
 from service.version import package_version
 
@@ -179,6 +180,7 @@ class _LibraryCollector(Collector):
         """Yield what is held; where the catalogue is away, only that it is."""
         try:
             status = self._library.status()
+            jobs = self._library.jobs.count_by_state()
         except LibraryError as error:
             logger.warning("The library cannot be counted: %s", error)
             status = None
@@ -189,6 +191,15 @@ class _LibraryCollector(Collector):
         )
         if status is not None:
             yield from _held(status)
+            yield _jobs_by_state(jobs)
+
+
+def _jobs_by_state(counts: Mapping[str, int]) -> Metric:
+    """Every state has its sample: a series that comes and goes cannot be alerted on."""
+    jobs = GaugeMetricFamily("avgzsl_jobs", "Jobs that are remembered.", labels=["state"])
+    for state in get_args(JobState):
+        jobs.add_metric([state], counts.get(state, 0))
+    return jobs
 
 
 def _held(status: LibraryStatus) -> Iterator[Metric]:

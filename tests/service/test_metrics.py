@@ -1,5 +1,6 @@
 """What Prometheus is told."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ def test_what_was_refused_at_the_door_is_counted_too(tmp_path: Path) -> None:
     assert requests(before, "GET", "/model", 200) == 1
     assert 'route="/model",status="429"} 1.0' in text
     assert 'route="/clips/{clip_id}",status="421"} 1.0' in text
+
+
+def test_it_counts_jobs_by_their_state(client: TestClient) -> None:
+    assert value(samples(client), "avgzsl_jobs", state="done") == 0
+
+    job = client.post("/clips", files=file_part(), data={"mode": "async"}).json()
+    deadline = time.monotonic() + 60
+    while client.get(f"/jobs/{job['job_id']}").json()["state"] != "done":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    found = samples(client)
+    assert value(found, "avgzsl_jobs", state="done") == 1
+    assert value(found, "avgzsl_jobs", state="queued") == 0
 
 
 def test_it_tells_what_is_held_and_by_which_model(client: TestClient) -> None:
