@@ -21,14 +21,15 @@ ARGUMENTS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with ServerProcess(tmp_path_factory.mktemp("page") / "data") as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    # Not longer: Playwright runs an event loop in this thread, beside which no other can be run.
     if CHROMIUM is None:
         pytest.skip("chromium is missing: apt-get install chromium")
     with sync_playwright() as playwright:
