@@ -41,6 +41,7 @@ def test_a_result_says_what_and_where_it_is(client: TestClient) -> None:
         "end_seconds": pytest.approx(2.0, abs=0.2),
         "filename": "beach.mp4",
         "tags": ["sea"],
+        "source": None,
         "media_url": f"/clips/{clip['clip_id']}/media",
         "thumbnail_url": f"/clips/{clip['clip_id']}/thumbnail",
     }
