@@ -38,6 +38,7 @@ from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec
 from service.engine import Engine
+from service.metrics import Metrics
 from service.settings import load_settings
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -137,6 +138,7 @@ def through_batchers(embedder: Embedder, clients: int, seconds: float) -> float:
     settings = load_settings()
     engine = Engine(
         embedder,
+        Metrics(),
         batch_rows=settings.batch_rows,
         wait_seconds=settings.batch_wait_milliseconds / 1000,
         max_failures=settings.max_model_failures,

@@ -8,8 +8,9 @@ after the next `open`.
 import logging
 import socket
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -187,6 +188,11 @@ class Library:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def model_id(self) -> str:
+        """The model in use: whose vectors are held."""
+        return self._space.model_id
 
     def wait_for_sweep(self) -> None:
         """Return once the files that a crash left without a clip are deleted."""
@@ -505,11 +511,14 @@ class Library:
 
     # The change to another model
 
-    def reindexing(self, model: NewModel) -> Reindexing:
+    def reindexing(
+        self, model: NewModel, *, on_swap: Callable[[], None] = lambda: None
+    ) -> Reindexing:
         """Return the change to another model, which begins with its `run`, or goes on.
 
         Meanwhile searches and writes go on by the model in use; at the end of `run` the other one
-        is in use. Raises ModelMismatch where it is already.
+        is in use. `on_swap` is called at that moment, while nobody reads or writes; it must be
+        quick and must not raise. Raises ModelMismatch where the model is in use already.
         """
         self._refuse_closed()
         return Reindexing(
@@ -517,7 +526,7 @@ class Library:
             self._files.media,
             model,
             exclusive=self._exclusive,
-            prepare=self._succession,
+            prepare=partial(self._succession, on_swap=on_swap),
         )
 
     def cancel_reindexing(self) -> bool:
@@ -527,8 +536,24 @@ class Library:
         """
         return cancel(self._catalogue, self._exclusive)
 
+    def reweigh(self, weights: ModalityWeights, on_swap: Callable[[], None]) -> None:
+        """Put a clip's two modalities together by other weights, from now on and in what is there.
+
+        Writes wait meanwhile. `on_swap` is called as by `reindexing`. Raises ValueError for bad
+        weights, StorageError.
+        """
+        check_weights(weights)
+        with self._exclusive():
+            with self._catalogue.read() as reader:
+                take_over = self._space.reweighing(reader, weights)
+            with self._space_lock.writing():
+                former = take_over()
+                on_swap()
+            if former is not None:
+                former.close()
+
     @contextmanager
-    def _succession(self, model: NewModel) -> Iterator[Swap]:
+    def _succession(self, model: NewModel, *, on_swap: Callable[[], None]) -> Iterator[Swap]:
         """Make another model's indexes while all goes on; yield what then puts it in use.
 
         That is called by the one writer, once the rows are complete.
@@ -554,6 +579,7 @@ class Library:
                     former, self._space = self._space, space
                     self._resources.callback(cache.close)
                     self._out_of_step = False
+                    on_swap()
                 former.close()
 
             yield swap

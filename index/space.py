@@ -4,6 +4,8 @@ The vectors are those of one moment of the catalogue; `follow` brings them to th
 log of changes, whoever made these, this process or another that shares the catalogue.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from index.catalogue import Catalogue
@@ -13,7 +15,12 @@ from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex
 from index.types import ModalityWeights
 from index.vector_cache import VectorCache
-from index.vector_indexes import build_labels, build_segments, load_indexes
+from index.vector_indexes import (
+    build_labels,
+    build_segments,
+    load_indexes,
+    reweighed_segments,
+)
 from index.vector_store import VectorStore
 
 
@@ -107,6 +114,26 @@ class Space:
         self._use(build_labels(reader, self._cache))
         self.segments = build_segments(reader, self._cache, self.weights)
         self._moment = reader.moment()
+
+    def reweighing(
+        self, reader: CatalogueReader, weights: ModalityWeights
+    ) -> Callable[[], VectorStore | None]:
+        """Make the store of both modalities anew by other weights, as of what a transaction sees.
+
+        Nobody may write until what is returned was called: that puts it in use, and returns the
+        former store, which the caller closes; None where the weights make no difference. Raises
+        ModelMismatch, StorageError.
+        """
+        reader.check_model()
+        segments = reweighed_segments(reader, self._cache, self.segments, weights)
+
+        def take_over() -> VectorStore | None:
+            former, self.segments = self.segments, segments
+            self.weights = weights
+            self._use(self.labels)
+            return None if former is segments else former.stores["both"]
+
+        return take_over
 
     def _use(self, labels: LabelIndex) -> None:
         self.labels, self.clip_labels = labels, ClipLabels(labels, self.weights)

@@ -43,6 +43,16 @@ def build_segments(
     return SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
 
 
+def reweighed_segments(
+    reader: CatalogueReader, cache: VectorCache, segments: SegmentIndex, weights: ModalityWeights
+) -> SegmentIndex:
+    """Return an index of the same segments with other weights; its other stores are the same."""
+    if segments.stores["both"].name == _store_name("both", weights):
+        return segments
+    both = cache.build(_segment_content(reader, "both", weights))
+    return SegmentIndex({**segments.stores, "both": both}, segments.windows, weights)
+
+
 def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:
     """Return what each of the four stores must hold as of the reader's moment."""
     segments = [_segment_content(reader, modality, weights) for modality in MODALITIES]

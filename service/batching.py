@@ -126,6 +126,11 @@ class Batcher(Generic[ItemT, ResultT]):
         """Put the item that is known to be good into the next batch."""
         return self.submit(self._good_item)
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closed
+
     def close(self) -> None:
         """Answer what waits with NotReady, and wait a little for the batch that runs."""
         with self._changed:

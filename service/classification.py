@@ -41,20 +41,13 @@ class Classification:
 class Classifier:
     """Ranks the library's classes, or names that a caller brings, by their nearness to a clip."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        library: "Library",
-        calibration: Calibration,
-        observation: Observation,
-        *,
-        dim: int,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, library: "Library", observation: Observation) -> None:
+        embedder = pipeline.engine.embedder
         self._observation = observation
         self._pipeline = pipeline
         self._library = library
-        self._calibration = calibration
-        self._dim = dim
+        self._calibration = embedder.calibration
+        self._card = embedder.card
 
     async def classify(
         self, embedding: ClipEmbedding, *, candidates: Sequence[str], with_windows: bool
@@ -65,15 +58,18 @@ class Classifier:
 
         Raises:
             NoClasses: there is nothing to choose from.
+            ModelMismatch: the library is of another model by now.
             Overloaded: too many texts wait to be embedded.
         """
         rows = [_present(embedding.audio, embedding.video)]
         if with_windows:
             rows += [_present(w.audio, w.video) for w in embedding.windows]
         queries = np.array([v for row in rows for v in row.values()], np.float32)
-        queries = queries.reshape(-1, self._dim)
+        queries = queries.reshape(-1, self._card.embedding_dim)
         with self._observation.timed("search"):
-            scores = await run_in_threadpool(self._library.label_similarities, queries)
+            scores = await run_in_threadpool(
+                self._library.label_similarities, queries, model_id=self._card.space_id
+            )
         if candidates:
             scores = await self._candidate_scores(queries, candidates, scores)
         elif not scores.names:

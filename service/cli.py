@@ -134,7 +134,7 @@ app.command()(index_command.index)
 app.command()(search_command.search)
 app.add_typer(class_commands.app, name="classes")
 app.add_typer(clip_commands.app, name="clips")
-app.command()(model_commands.model)
+app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.embed)
 for handed_over in (model_commands.train, model_commands.evaluate):
     app.command(context_settings=model_commands.HANDED_OVER)(handed_over)

@@ -134,6 +134,15 @@ def show_model(tour: Tour) -> None:
     tour.console.print(table)
 
 
+def show_swap(tour: Tour) -> None:
+    """See that a model is loaded from nowhere but where the service was told that one may be."""
+    tour.heading("Another model, from a folder that nobody allowed")
+    wanted = {"model": "/nowhere/in/particular"}
+    refused = tour.call("POST", "/model", expects=403, json=wanted).json()
+    tour.console.print(f"[yellow]{refused['code']}[/]: {escape(refused['detail'])}")
+    tour.call("DELETE", "/model/swap", expects=404)
+
+
 def fetch_sample(tour: Tour) -> None:
     """See which clips the service brings to be tried with, and fetch one."""
     tour.heading("Clips to try it with")
@@ -427,6 +436,7 @@ STEPS = (
     show_errors,
     change_and_remove,
     show_session,
+    show_swap,
     show_untried,
 )
 

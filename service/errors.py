@@ -12,6 +12,11 @@ ServiceError
 ├── NoClasses              there is no class to choose from
 ├── ImportRefused          the folder or file does not lie where imports may read
 ├── ImportFolderNotFound   there is no such folder on the machine of the service
+├── ModelRefused           the folder does not lie where models may be loaded from
+├── ModelFolderNotFound    there is no such folder on the machine of the service
+├── SwapUnderWay           a change to another model has not ended yet
+├── SwapNotPossible        the catalogue is shared with other processes
+├── NoSwap                 no change to another model is under way
 ├── UnreadableFile         a file that was to be imported cannot be read
 ├── ThumbnailNotFound      the clip has no picture to show
 ├── SampleNotFound         no sample clip has this name
@@ -106,6 +111,26 @@ class ImportRefused(ServiceError):
 
 class ImportFolderNotFound(ServiceError):
     """There is no such folder on the machine of the service."""
+
+
+class ModelRefused(ServiceError):
+    """The folder does not lie where models may be loaded from."""
+
+
+class ModelFolderNotFound(ServiceError):
+    """There is no such folder on the machine of the service."""
+
+
+class SwapUnderWay(ServiceError):
+    """A change to another model has not ended yet."""
+
+
+class SwapNotPossible(ServiceError):
+    """The catalogue is shared with other processes."""
+
+
+class NoSwap(ServiceError):
+    """No change to another model is under way."""
 
 
 class UnreadableFile(ServiceError):
@@ -215,6 +240,11 @@ PROBLEMS: Mapping[type[Exception], Problem] = MappingProxyType(
         TooManyLabels: Problem(422, "too_many_labels"),
         ImportRefused: Problem(403, "import_refused"),
         ImportFolderNotFound: Problem(404, "import_folder_not_found"),
+        ModelRefused: Problem(403, "model_refused"),
+        ModelFolderNotFound: Problem(404, "model_folder_not_found"),
+        SwapUnderWay: Problem(409, "swap_under_way"),
+        SwapNotPossible: Problem(409, "swap_not_possible"),
+        NoSwap: Problem(404, "no_swap"),
         UnreadableFile: Problem(422, "unreadable_file"),
         NoClasses: Problem(409, "no_classes"),
         ThumbnailNotFound: Problem(404, "thumbnail_not_found"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.job_types import JobFailure, NewJobItem
+from service.allowed_folders import AllowedFolders
 from service.errors import (
     PROBLEMS,
     ImportFolderNotFound,
@@ -37,29 +38,22 @@ class ImportRoots:
     """The folders below which imports may read; links count by where they lead."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self._roots = tuple(root.resolve() for root in roots)
+        self._allowed = AllowedFolders(
+            roots,
+            setting="AVGZSL_IMPORT_ROOTS",
+            purpose="imported",
+            refused=ImportRefused,
+            missing=ImportFolderNotFound,
+        )
 
     def folder(self, path: str) -> Path:
         """Return a folder without links. Raises ImportRefused, ImportFolderNotFound."""
-        if "\0" in path or not os.path.isabs(path):
-            raise ImportFolderNotFound(
-                f"The path {shown(path)} is not absolute; send the whole path of a folder on the "
-                "machine of the service."
-            )
-        folder = Path(path).resolve()
-        # Before it is looked at: what lies elsewhere is nobody's business.
-        self._check(folder, path)
-        if not folder.is_dir():
-            raise ImportFolderNotFound(
-                f"{shown(path)} is no folder on the machine of the service; mind that a container "
-                "has folders of its own."
-            )
-        return folder
+        return self._allowed.folder(path)
 
     def file(self, path: Path) -> Path:
         """Return a file without links. Raises ImportRefused, UnreadableFile."""
         resolved = path.resolve()
-        self._check(resolved, str(path))
+        self._allowed.check(resolved, str(path))
         try:
             with resolved.open("rb"):
                 return resolved
@@ -92,22 +86,13 @@ class ImportRoots:
     def _item(self, file: Path, folder: Path) -> NewJobItem | None:
         name = str(file.relative_to(folder))
         try:
-            self._check(file.resolve(), name)
+            self._allowed.check(file.resolve(), name)
         except ImportRefused as error:
             failure = JobFailure(PROBLEMS[ImportRefused].code, str(error))
             return NewJobItem(name=name, path=str(file), failure=failure)
         if not file.is_file() or file.suffix.lower() not in MEDIA_SUFFIXES:
             return None
         return NewJobItem(name=name, path=str(file))
-
-    def _check(self, resolved: Path, path: str) -> None:
-        if any(resolved.is_relative_to(root) for root in self._roots):
-            return
-        allowed = ", ".join(map(str, self._roots)) or "no folder"
-        raise ImportRefused(
-            f"{shown(path)} does not lie in a folder that may be imported ({allowed}); "
-            "AVGZSL_IMPORT_ROOTS says which may be."
-        )
 
 
 def _walk(folder: Path, *, recursive: bool) -> Iterator[Path]:

@@ -19,16 +19,15 @@ from starlette.concurrency import run_in_threadpool
 from index.errors import DuplicateClip, JobItemLost, ModelMismatch, StorageError
 from index.job_types import Claim, Job, JobFailure, NewJob, NewJobItem
 from index.media_store import file_digest
-from model.embedding import ModelCard
 from model.media.limits import MediaLimits
 from service import schemas, shaping
-from service.classification import Classifier
 from service.content_types import safe_content_type
 from service.errors import Overloaded, problem_of
 from service.imports import ImportRoots
 from service.logs import log_context
 from service.multipart_form import safe_filename
-from service.pipeline import DecodeProgress, OnProgress, Pipeline, new_clip
+from service.pipeline import DecodeProgress, OnProgress, new_clip
+from service.serving import ServedModel, Serving
 from service.upload import Upload
 
 if TYPE_CHECKING:
@@ -86,22 +85,18 @@ class JobRunner:
     def __init__(
         self,
         library: "Library",
-        pipeline: Pipeline,
-        classifier: Classifier,
+        serving: Serving,
         roots: ImportRoots,
         *,
         limits: MediaLimits,
         options: JobOptions,
-        card: Callable[[], ModelCard],
     ) -> None:
         self._library = library
         self._store = library.jobs
-        self._pipeline = pipeline
-        self._classifier = classifier
+        self._serving = serving
         self._roots = roots
         self._limits = limits
         self._options = options
-        self._card = card
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -254,43 +249,59 @@ class JobRunner:
                 if present is not None:
                     await run_in_threadpool(self._store.end_duplicate, claim, present.clip_id)
                     return
-            model_id = self._card().model_id
-            embedding, thumbnail = await self._pipeline.embed_clip_with_thumbnail(
-                path, limits=self._limits, on_progress=note
-            )
-            filename = safe_filename(claim.name)
-            new = new_clip(
-                embedding,
-                filename=filename,
-                content_type=safe_content_type(claim.content_type, filename),
-                tags=wanted.tags,
-                thumbnail=thumbnail,
-                source=claim.path or claim.options.get("source"),
-            )
             try:
-                await run_in_threadpool(
-                    self._library.add_clip,
-                    new,
-                    path,
-                    model_id=model_id,
-                    refuse_duplicate=skips,
-                    claim=claim,
+                await self._serving.answer(
+                    lambda model: self._embed_and_add(model, claim, path, wanted, note)
                 )
             except DuplicateClip as error:
                 await run_in_threadpool(self._store.end_duplicate, claim, error.clip_id)
 
+    async def _embed_and_add(
+        self,
+        model: ServedModel,
+        claim: Claim,
+        path: Path,
+        wanted: schemas.StoringOptions,
+        note: OnProgress,
+    ) -> None:
+        embedding, thumbnail = await model.pipeline.embed_clip_with_thumbnail(
+            path, limits=self._limits, on_progress=note
+        )
+        filename = safe_filename(claim.name)
+        new = new_clip(
+            embedding,
+            filename=filename,
+            content_type=safe_content_type(claim.content_type, filename),
+            tags=wanted.tags,
+            thumbnail=thumbnail,
+            source=claim.path or claim.options.get("source"),
+        )
+        await run_in_threadpool(
+            self._library.add_clip,
+            new,
+            path,
+            model_id=model.card.space_id,
+            refuse_duplicate=wanted.if_duplicate == "skip",
+            claim=claim,
+        )
+
     async def _classify(self, claim: Claim, note: OnProgress) -> None:
         form = schemas.ClassifyOptions.model_validate(claim.options)
-        with ExitStack() as stack:
-            path = await run_in_threadpool(self._opened, claim, stack)
-            model_id = self._card().model_id
-            embedding = await self._pipeline.embed_clip(
+
+        async def answered(model: ServedModel) -> schemas.Classification:
+            embedding = await model.pipeline.embed_clip(
                 path, modality=form.modality, limits=self._limits, on_progress=note
             )
-        ranked = await self._classifier.classify(
-            embedding, candidates=form.candidate_labels, with_windows=form.windows
-        )
-        answer = shaping.classification(ranked, embedding, top_k=form.top_k, model_id=model_id)
+            ranked = await model.classifier.classify(
+                embedding, candidates=form.candidate_labels, with_windows=form.windows
+            )
+            return shaping.classification(
+                ranked, embedding, top_k=form.top_k, model_id=model.card.model_id
+            )
+
+        with ExitStack() as stack:
+            path = await run_in_threadpool(self._opened, claim, stack)
+            answer = await self._serving.answer(answered)
         await run_in_threadpool(self._store.end_classified, claim, answer.model_dump(mode="json"))
 
     def _opened(self, claim: Claim, stack: ExitStack) -> Path:

@@ -5,14 +5,14 @@ Nothing heavy is imported at the top, as in `service.cli`.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.terminal import fail, settings_of
+from service.terminal import bars, fail, settings_of
 
 if TYPE_CHECKING:
     from index.progress import Progress
@@ -51,7 +51,7 @@ def verify(
     from index.verification import verify_library  # noqa: PLC0415
 
     settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
-    with _refusals(), _progress(as_json) as progress:
+    with _refusals(), bars(as_json) as progress:
         found = verify_library(
             settings.library_dir,
             catalogue_url=settings.catalogue_url,
@@ -87,7 +87,7 @@ def repair(
     from index.repair import repair_library  # noqa: PLC0415
 
     settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
-    with _refusals(), _progress(as_json) as progress:
+    with _refusals(), bars(as_json) as progress:
         done = repair_library(
             settings.library_dir,
             catalogue_url=settings.catalogue_url,
@@ -121,7 +121,7 @@ def export_(
     from index.backup import export_library  # noqa: PLC0415
 
     settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
-    with _refusals(), _progress(as_json) as progress:
+    with _refusals(), bars(as_json) as progress:
         summary = export_library(
             settings.library_dir,
             archive,
@@ -147,7 +147,7 @@ def import_(
     from index.backup import import_library  # noqa: PLC0415
 
     settings = settings_of({"data_dir": data_dir, "catalogue_url": catalogue_url})
-    with _refusals(), _progress(as_json) as progress:
+    with _refusals(), bars(as_json) as progress:
         summary = import_library(
             archive,
             settings.library_dir,
@@ -197,7 +197,7 @@ def reindex(
         _cancel_reindexing(settings, as_json)
         return
     try:
-        with _refusals(), _progress(as_json) as progress:
+        with _refusals(), bars(as_json) as progress:
             summary = _reindexed(settings, progress, accept_failures=accept_failures)
     except KeyboardInterrupt:
         typer.echo(
@@ -272,28 +272,6 @@ def _refusals() -> Iterator[None]:
         yield
     except (LibraryError, ImportError) as error:
         fail(str(error))
-
-
-@contextmanager
-def _progress(as_json: bool) -> Iterator["Progress"]:
-    """Draw a bar a stage on the error stream, if that is a terminal."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    with Bars(console=console, transient=True, disable=as_json or not console.is_terminal) as bars:
-        yield _drawing(bars.add_task, bars.update)
-
-
-def _drawing(add_task: Callable[..., Any], update: Callable[..., None]) -> "Progress":
-    tasks: dict[str, Any] = {}
-
-    def draw(stage: str, done: int, total: int) -> None:
-        if stage not in tasks:
-            tasks[stage] = add_task(stage)
-        update(tasks[stage], completed=done, total=total)
-
-    return draw
 
 
 def _report_backup(done: str, summary: Any, as_json: bool) -> None:

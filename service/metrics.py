@@ -30,7 +30,8 @@ from service.version import package_version
 
 if TYPE_CHECKING:
     from index.library import Library
-    from service.pipeline import Pipeline
+    from service.intake import Intake
+    from service.serving import Serving
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,9 @@ class Metrics:
             self.observe_stage(stage, time.perf_counter() - started)
 
     @contextmanager
-    def watching(self, library: "Library", pipeline: "Pipeline") -> Iterator[None]:
-        """Show a library and what waits meanwhile; both are asked whenever somebody looks."""
-        collectors = (_LibraryCollector(library), _PipelineCollector(pipeline))
+    def watching(self, library: "Library", serving: "Serving", intake: "Intake") -> Iterator[None]:
+        """Show a library and what waits meanwhile; all are asked whenever somebody looks."""
+        collectors = (_LibraryCollector(library), _ServingCollector(serving, intake))
         with ExitStack() as watched:
             for collector in collectors:
                 self._registry.register(collector)
@@ -131,15 +132,17 @@ class Metrics:
         return encode(self._registry), content_type
 
 
-class _PipelineCollector(Collector):
-    """Asks the pipeline what waits and by which model it answers, whenever somebody looks."""
+class _ServingCollector(Collector):
+    """Asks which model answers and what waits, whenever somebody looks."""
 
-    def __init__(self, pipeline: "Pipeline") -> None:
-        self._pipeline = pipeline
+    def __init__(self, serving: "Serving", intake: "Intake") -> None:
+        self._serving = serving
+        self._intake = intake
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is there now."""
-        card = self._pipeline.engine.embedder.card
+        model = self._serving.current
+        card = model.card
         yield InfoMetricFamily(
             "avgzsl_model",
             "The model that answers.",
@@ -158,11 +161,17 @@ class _PipelineCollector(Collector):
             "Accepted clips, and what waits for the model.",
             labels=["queue"],
         )
-        for name, depth in self._pipeline.queue_depths().items():
+        engine = model.engine
+        for name, depth in {
+            "clips": self._intake.clips.taken,
+            "chunks": engine.chunks.waiting,
+            "texts": engine.texts.waiting,
+            "names": engine.classes.waiting,
+        }.items():
             depths.add_metric([name], depth)
         yield depths
         yield GaugeMetricFamily(
-            "avgzsl_decoders_alive", "Decoding processes.", value=self._pipeline.decoder.alive
+            "avgzsl_decoders_alive", "Decoding processes.", value=self._intake.decoder.alive
         )
 
 

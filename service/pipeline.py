@@ -7,13 +7,11 @@ chunk into the model's batcher, and is put together again here.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Never, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +30,11 @@ from model.media.limits import MediaLimits
 from model.media.tasks import ClipHead, ClipTail, decode_clip
 from model.media.types import ModalityChoice, ModalityUse
 from service.cancellation import Cancellation, WorkCancelled
-from service.decoding import DecodePool
 from service.engine import Engine
+from service.intake import Intake
 from service.observation import Observation
-from service.pool import BoundedPool
 
 logger = logging.getLogger(__name__)
-
-ResultT = TypeVar("ResultT")
 
 Vector = NDArray[np.float32]
 
@@ -62,53 +57,28 @@ OnProgress = Callable[[DecodeProgress], None]
 
 
 class Pipeline:
-    """Embeds clips and texts; texts never wait behind clips.
+    """Embeds clips and texts by one model; texts never wait behind clips.
 
     Args:
-        engine: the model that answers.
-        decoder: the processes that decode.
-        limits: what one clip may cost.
-        clips: the threads that see clips through, and the bound of how many may be accepted.
+        engine: the model.
+        intake: what accepts and decodes clips, for this model and others.
         observation: what is told of the work.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        decoder: DecodePool,
-        limits: MediaLimits,
-        clips: BoundedPool,
-        observation: Observation,
-    ) -> None:
+    def __init__(self, engine: Engine, intake: Intake, observation: Observation) -> None:
         self._observation = observation
         self._engine = engine
-        self._decoder = decoder
-        self._limits = limits
-        self._clips = clips
+        self._intake = intake
 
     @property
     def engine(self) -> Engine:
-        """The model that answers."""
+        """The model behind its batchers."""
         return self._engine
 
     @property
-    def decoder(self) -> DecodePool:
-        """The processes that decode."""
-        return self._decoder
-
-    def queue_depths(self) -> dict[str, int]:
-        """How many clips were accepted and not answered, and how much waits for the model."""
-        engine = self._engine
-        return {
-            "clips": self._clips.taken,
-            "chunks": engine.chunks.waiting,
-            "texts": engine.texts.waiting,
-            "names": engine.classes.waiting,
-        }
-
-    def require_room(self) -> None:
-        """Raise Overloaded if a clip that came now would be refused."""
-        self._clips.require_room()
+    def intake(self) -> Intake:
+        """What accepts and decodes its clips."""
+        return self._intake
 
     async def embed_clip(
         self,
@@ -132,7 +102,7 @@ class Pipeline:
         work = partial(
             self._embed_decoded,
             path,
-            limits or self._limits,
+            limits or self._intake.limits,
             modality=modality,
             on_progress=on_progress,
         )
@@ -150,49 +120,11 @@ class Pipeline:
         work = partial(
             self._embed_decoded,
             path,
-            limits or self._limits,
+            limits or self._intake.limits,
             thumbnail_size=THUMBNAIL_SIZE,
             on_progress=on_progress,
         )
         return await self._see_through(work)
-
-    async def decode_stored(
-        self,
-        media: Callable[[], AbstractContextManager[Path]],
-        function: Callable[..., Generator[Never, None, ResultT]],
-        *arguments: object,
-        duration_seconds: float,
-    ) -> ResultT:
-        """Run a decoding function on a stored clip, which counts as an accepted clip meanwhile.
-
-        Args:
-            media: gives the file's path for a while; called in a thread.
-            function: takes the path, limits and `arguments`; yields nothing and returns a value.
-            arguments: see there.
-            duration_seconds: what the clip lasts: it was stored, so it may, whatever the limit.
-
-        Raises:
-            MediaError, Overloaded, and what `media` raises.
-        """
-        longest = max(self._limits.max_duration_seconds, duration_seconds + 1.0)
-        limits = replace(self._limits, max_duration_seconds=longest)
-
-        def work(cancellation: Cancellation) -> ResultT:
-            with media() as path:
-                items = self._decoder.stream(
-                    function,
-                    *(path, limits, *arguments),
-                    silence_seconds=limits.decode_timeout_seconds,
-                    cancellation=cancellation,
-                )
-                try:
-                    next(items)
-                except StopIteration as stop:
-                    result: ResultT = stop.value
-                    return result
-                raise AssertionError("such a function yields nothing")
-
-        return await self._clips.run(work)
 
     def embed_clip_waiting(self, path: Path) -> ClipEmbedding:
         """Decode and embed a file in the calling thread, for work that has threads of its own.
@@ -200,7 +132,7 @@ class Pipeline:
         Raises:
             MediaError, OutOfMemory, ModelFailed.
         """
-        embedding, _ = self._embed_decoded(path, self._limits, cancellation=Cancellation())
+        embedding, _ = self._embed_decoded(path, self._intake.limits, cancellation=Cancellation())
         return embedding
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -228,7 +160,7 @@ class Pipeline:
             with self._observation.timed("embed"):
                 return work(cancellation=cancellation)
 
-        return await self._clips.run(observed)
+        return await self._intake.clips.run(observed)
 
     def _submit(self, prepared: PreparedChunk) -> Future[ForwardedChunk]:
         future = self._engine.chunks.submit(prepared)
@@ -258,7 +190,7 @@ class Pipeline:
         declared: float | None = None
         items = self._observation.timed_items(
             "decode",
-            self._decoder.stream(
+            self._intake.decoder.stream(
                 decode_clip,
                 *(path, limits, embedder.decode_spec, modality, thumbnail_size),
                 silence_seconds=limits.decode_timeout_seconds,

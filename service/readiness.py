@@ -6,8 +6,8 @@ import time
 import numpy as np
 
 from service.decoding import DecodePool
-from service.engine import Engine
 from service.errors import NotReady
+from service.serving import Serving
 
 TIMEOUT_SECONDS = 10.0
 
@@ -15,8 +15,8 @@ TIMEOUT_SECONDS = 10.0
 class Readiness:
     """Remembers the last check, so that probes cost nothing however often they come."""
 
-    def __init__(self, engine: Engine, decoder: DecodePool, *, cache_seconds: float) -> None:
-        self._engine = engine
+    def __init__(self, serving: Serving, decoder: DecodePool, *, cache_seconds: float) -> None:
+        self._serving = serving
         self._decoder = decoder
         self._cache_seconds = cache_seconds
         self._lock = asyncio.Lock()
@@ -37,14 +37,14 @@ class Readiness:
             raise NotReady(self._failure)
         if not self._decoder.is_working:
             raise NotReady("No process that decodes can be started; the service's log tells why.")
-        if not self._engine.is_healthy:
+        if not self._serving.current.engine.is_healthy:
             raise NotReady("The model failed on the last request.")
 
     async def _try(self) -> str | None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 chunk, *texts = await asyncio.gather(
-                    *(asyncio.wrap_future(check) for check in self._engine.checks())
+                    *(asyncio.wrap_future(check) for check in self._serving.current.engine.checks())
                 )
         except TimeoutError:
             return f"The model did not answer within {TIMEOUT_SECONDS:g} seconds."

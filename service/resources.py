@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
@@ -12,19 +13,23 @@ from starlette.requests import HTTPConnection, Request
 
 from model.embedding import ClipEmbedder
 from model.media.limits import MediaLimits
+from service.chosen_model import ChosenModel
 from service.classification import Classifier
 from service.decoding import DecodePool
 from service.engine import Engine
 from service.imports import ImportRoots
+from service.intake import Intake
 from service.jobs import JobOptions, JobRunner
 from service.keyring import Keyring
 from service.metrics import Metrics
+from service.model_swap import ModelSwap
 from service.multipart_form import FormLimits
 from service.observation import Observation
 from service.pipeline import Pipeline, vocabulary_classes
 from service.pool import BoundedPool
 from service.readiness import Readiness
 from service.retrieval import Retriever, modality_weights
+from service.serving import ServedModel, Serving
 from service.settings import Settings
 from service.upload import UploadDirectory
 
@@ -42,11 +47,10 @@ class Resources:
     """One of everything."""
 
     settings: Settings
-    embedder: ClipEmbedder
     library: "Library"
-    pipeline: Pipeline
-    classifier: Classifier
-    retriever: Retriever
+    intake: Intake
+    serving: Serving
+    swap: ModelSwap
     uploads: UploadDirectory
     readiness: Readiness
     keyring: Keyring
@@ -85,8 +89,18 @@ def open_resources(
     from index.library import Library  # noqa: PLC0415
 
     with ExitStack() as stack:
-        pipeline = stack.enter_context(open_pipeline(settings, embedder, observation, on_broken))
-        embedder = pipeline.engine.embedder
+        intake = stack.enter_context(open_intake(settings))
+        serving = Serving(on_broken)
+        make = partial(
+            _make_pipeline, settings, intake, observation=observation, on_broken=serving.give_up
+        )
+        if embedder is None:
+            chosen = ChosenModel(settings.data_dir, setting=settings.model)
+            embedder = _load(settings, chosen.in_use(settings.library_dir))
+        pipeline = make(embedder)
+        stack.callback(pipeline.engine.close)
+        pipeline.engine.warm_up()
+        intake.decoder.wait_until_ready()
         library = stack.enter_context(
             Library.open(
                 settings.library_dir,
@@ -103,8 +117,21 @@ def open_resources(
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )
         stack.callback(keyring.close)
-        stack.enter_context(observation.metrics.watching(library, pipeline))
-        yield _assembled(settings, library, pipeline, keyring=keyring, observation=observation)
+        served = partial(_served, library=library, observation=observation)
+        serving.replace(served(pipeline))
+        stack.callback(serving.close)
+        swap = ModelSwap(
+            settings,
+            library,
+            serving,
+            load=lambda model: make(_load(settings, model)),
+            served=served,
+        )
+        stack.callback(swap.close)
+        stack.enter_context(observation.metrics.watching(library, serving, intake))
+        yield _assembled(
+            settings, library, intake, serving, swap, keyring=keyring, metrics=observation.metrics
+        )
 
 
 @contextmanager
@@ -112,42 +139,43 @@ def open_pipeline(
     settings: Settings,
     embedder: ClipEmbedder | None = None,
     observation: Observation | None = None,
-    on_broken: Callable[[str], None] = log_broken,
 ) -> Iterator[Pipeline]:
-    """Start the decoding processes, load the model meanwhile, and warm both up.
+    """Start the decoding processes, load a model meanwhile, and warm both up, without a library.
 
     Arguments and exceptions as of `open_resources`.
     """
     observation = observation or Observation()
     with ExitStack() as stack:
-        decoder = DecodePool(
-            workers=settings.decode_workers,
-            memory_bytes=settings.decode_memory_bytes,
-            clips_per_worker=settings.decode_clips_per_worker,
-        )
-        stack.callback(decoder.close)
-        # Twice as many as decode: a clip that waits for the model's last answer needs no decoder.
-        clips = BoundedPool(
-            "clip",
-            threads=2 * settings.decode_workers,
-            places=settings.decode_workers + settings.queue_size,
-        )
-        engine = Engine(
+        intake = stack.enter_context(open_intake(settings))
+        pipeline = _make_pipeline(
+            settings,
+            intake,
             embedder or load_embedder(settings),
-            observation.metrics,
-            batch_rows=settings.batch_rows,
-            wait_seconds=settings.batch_wait_milliseconds / 1000,
-            max_failures=settings.max_model_failures,
-            is_more_coming=lambda waiting: clips.taken > waiting,
-            on_broken=on_broken,
+            observation=observation,
+            on_broken=lambda _, reason: log_broken(reason),
         )
-        # Threads that still wait for the model or a decoder are let go before they are waited for.
-        stack.callback(clips.close)
-        stack.callback(decoder.close)
-        stack.callback(engine.close)
-        engine.warm_up()
-        decoder.wait_until_ready()
-        yield Pipeline(engine, decoder, media_limits(settings), clips, observation)
+        stack.callback(pipeline.engine.close)
+        pipeline.engine.warm_up()
+        intake.decoder.wait_until_ready()
+        yield pipeline
+
+
+@contextmanager
+def open_intake(settings: Settings) -> Iterator[Intake]:
+    """Start the decoding processes, which are not waited for."""
+    decoder = DecodePool(
+        workers=settings.decode_workers,
+        memory_bytes=settings.decode_memory_bytes,
+        clips_per_worker=settings.decode_clips_per_worker,
+    )
+    # Twice as many as decode: a clip that waits for the model's last answer needs no decoder.
+    clips = BoundedPool(
+        "clip",
+        threads=2 * settings.decode_workers,
+        places=settings.decode_workers + settings.queue_size,
+    )
+    with closing(Intake(decoder, clips, media_limits(settings))) as intake:
+        yield intake
 
 
 def get_resources(connection: HTTPConnection) -> Resources:
@@ -211,44 +239,71 @@ def job_options(settings: Settings) -> JobOptions:
     )
 
 
+def _load(settings: Settings, model: str) -> ClipEmbedder:
+    return load_embedder(settings.model_copy(update={"model": model}))
+
+
+def _make_pipeline(
+    settings: Settings,
+    intake: Intake,
+    embedder: ClipEmbedder,
+    *,
+    observation: Observation,
+    on_broken: Callable[[Engine, str], None],
+) -> Pipeline:
+    engine = Engine(
+        embedder,
+        observation.metrics,
+        batch_rows=settings.batch_rows,
+        wait_seconds=settings.batch_wait_milliseconds / 1000,
+        max_failures=settings.max_model_failures,
+        is_more_coming=lambda waiting: intake.clips.taken > waiting,
+        on_broken=lambda reason: on_broken(engine, reason),
+    )
+    return Pipeline(engine, intake, observation)
+
+
+def _served(pipeline: Pipeline, *, library: "Library", observation: Observation) -> ServedModel:
+    return ServedModel(
+        pipeline,
+        Classifier(pipeline, library, observation),
+        Retriever(pipeline, library, observation),
+    )
+
+
 def _assembled(
     settings: Settings,
     library: "Library",
-    pipeline: Pipeline,
+    intake: Intake,
+    serving: Serving,
+    swap: ModelSwap,
     *,
     keyring: Keyring,
-    observation: Observation,
+    metrics: Metrics,
 ) -> Resources:
-    embedder = pipeline.engine.embedder
     form_limits = FormLimits(
         max_file_bytes=settings.max_upload_bytes,
         max_fields=settings.max_candidate_labels + OTHER_FIELDS,
     )
-    classifier = Classifier(
-        pipeline, library, embedder.calibration, observation, dim=embedder.card.embedding_dim
-    )
     return Resources(
         settings=settings,
-        embedder=embedder,
         library=library,
-        pipeline=pipeline,
-        classifier=classifier,
-        retriever=Retriever(pipeline, library, modality_weights(embedder.calibration), observation),
+        intake=intake,
+        serving=serving,
+        swap=swap,
         # Not before the library is open: its lock tells that no other process receives files here.
         uploads=UploadDirectory(settings.uploads_dir, form_limits),
         readiness=Readiness(
-            pipeline.engine, pipeline.decoder, cache_seconds=settings.readiness_cache_seconds
+            serving, intake.decoder, cache_seconds=settings.readiness_cache_seconds
         ),
         keyring=keyring,
-        metrics=observation.metrics,
+        metrics=metrics,
         jobs=JobRunner(
             library,
-            pipeline,
-            classifier,
+            serving,
             ImportRoots(settings.import_roots),
             limits=job_limits(settings),
             options=job_options(settings),
-            card=lambda: pipeline.engine.embedder.card,
         ),
         class_changes=asyncio.Lock(),
     )

@@ -40,20 +40,16 @@ class SearchOptions:
 class Retriever:
     """Turns what is searched by into a vector and asks the library."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        library: "Library",
-        weights: ModalityWeights,
-        observation: Observation,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, library: "Library", observation: Observation) -> None:
+        embedder = pipeline.engine.embedder
         self._observation = observation
         self._pipeline = pipeline
         self._library = library
-        self._weights = weights
+        self._weights = modality_weights(embedder.calibration)
+        self._space_id = embedder.card.space_id
 
     async def by_words(self, words: str, options: SearchOptions) -> list[Hit]:
-        """Search by words. Raises Overloaded."""
+        """Search by words. Raises ModelMismatch, Overloaded."""
         query, *minus = await self._pipeline.embed_texts([words, *options.minus])
         return await self._search(query, options, minus=minus)
 
@@ -63,6 +59,7 @@ class Retriever:
         Raises:
             ClipNotFound: no clip has this id.
             ModalityMissing: the clip has not what should be compared.
+            ModelMismatch: the library is of another model by now.
             Overloaded: too many texts wait to be embedded.
         """
         vector = await run_in_threadpool(self._library.clip_vector, clip_id, options.query_modality)
@@ -71,7 +68,10 @@ class Retriever:
         return await self._search(query, options, minus=minus, exclude=(clip_id,))
 
     async def by_embedding(self, embedding: ClipEmbedding, options: SearchOptions) -> list[Hit]:
-        """Search by a file that was embedded. Raises ModalityMissing, Overloaded."""
+        """Search by a file that was embedded.
+
+        Raises ModalityMissing, ModelMismatch, Overloaded.
+        """
         vector = self._file_vector(embedding, options.query_modality)
         query = _required(vector, "The file", options.query_modality)
         minus = await self._embedded(options.minus)
@@ -97,6 +97,7 @@ class Retriever:
                 filter=options.filter,
                 minus=minus,
                 exclude=exclude,
+                model_id=self._space_id,
             )
 
     def _file_vector(self, embedding: ClipEmbedding, modality: SearchModality) -> Vector | None:

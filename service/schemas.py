@@ -854,6 +854,63 @@ class ReindexProgress(Answer):
     failures: list[ReindexFailure] = Field(description="The first of them, and why.")
 
 
+class ModelRequest(RequestPart):
+    """Body of `POST /model`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "/srv/models/2026-11"}, {"model": "bundled"}]}
+    )
+
+    model: Words = Field(
+        description="`bundled`, the value of `AVGZSL_MODEL`, or the folder of a checkpoint on the "
+        "machine of the service, below one of `AVGZSL_MODEL_ROOTS`."
+    )
+    accept_failures: bool = Field(
+        False, description="Change even if the new model cannot embed most of the stored clips."
+    )
+
+
+SwapState = Literal["loading", "reindexing", "done", "failed", "cancelled"]
+
+
+class ModelSwapError(Answer):
+    """Why a change to another model failed; the former one answers."""
+
+    code: str = Field(description="Stable name of the cause, as in other errors.")
+    detail: str
+
+
+class ModelSwap(Answer):
+    """The latest change to another model; answer of `POST /model`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "/srv/models/2026-11",
+                    "state": "reindexing",
+                    "model_id": "9d41e0b7",
+                    "space_id": "51c9a2f4",
+                    "error": None,
+                    "started_at": "2026-11-20T09:00:00Z",
+                    "finished_at": None,
+                }
+            ]
+        }
+    )
+
+    model: str = Field(description="What was asked for.")
+    state: SwapState = Field(
+        description="`loading`, with the warm-up; `reindexing`, where stored clips have to be "
+        "embedded anew (`reindex` of `GET /model` counts); `done`, `failed` or `cancelled`."
+    )
+    model_id: str | None = Field(description="The model to come, once it is loaded.")
+    space_id: str | None
+    error: ModelSwapError | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
 class ModelInfo(Answer):
     """Answer of `GET /model`."""
 
@@ -881,6 +938,7 @@ class ModelInfo(Answer):
                         "video": {"kind": "exact", "recall": 1.0, "training": False},
                     },
                     "reindex": None,
+                    "swap": None,
                 }
             ]
         }
@@ -905,6 +963,10 @@ class ModelInfo(Answer):
     indexes: Mapping[str, VectorIndex]
     reindex: ReindexProgress | None = Field(
         description="The change to another model that was begun; null where there is none."
+    )
+    swap: ModelSwap | None = Field(
+        description="What came of the latest `POST /model`, or how far it is; null where there "
+        "was none since the start."
     )
 
 

@@ -222,6 +222,11 @@ class Settings(BaseSettings):
         description="Folders of this machine that `POST /jobs/import` may read, and what is below "
         f"them, with {os.pathsep!r} between. None by default.",
     )
+    model_roots: Folders = Field(
+        default=(),
+        description="Folders of this machine that `POST /model` may load checkpoints from, and "
+        f"what is below them, with {os.pathsep!r} between. None by default.",
+    )
     readiness_cache_seconds: float = Field(
         default=5.0,
         ge=0,
@@ -242,14 +247,14 @@ class Settings(BaseSettings):
     def _ignore_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("import_roots", mode="before")
+    @field_validator("import_roots", "model_roots", mode="before")
     @classmethod
     def _split_folders(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         return tuple(Path(word).expanduser() for word in value.split(os.pathsep) if word.strip())
 
-    @field_validator("import_roots")
+    @field_validator("import_roots", "model_roots")
     @classmethod
     def _are_absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
         for folder in value:

@@ -13,6 +13,7 @@ from model.media.types import ClipSummary, Modality
 from model.scoring import LabelRanking
 from service import schemas
 from service.classification import Classification
+from service.model_swap import SwapStatus
 from service.retrieval import SearchOptions
 
 Vector = NDArray[np.float32]
@@ -218,6 +219,24 @@ def reindex_progress(progress: library.ReindexProgress | None) -> schemas.Reinde
             schemas.ReindexFailure(clip_id=f.clip_id, filename=f.filename, reason=f.reason)
             for f in progress.failures
         ],
+    )
+
+
+def model_swap(status: SwapStatus) -> schemas.ModelSwap:
+    """Shape the change to another model."""
+    failure = status.failure
+    return schemas.ModelSwap(
+        model=status.model,
+        state=status.state,
+        model_id=None if status.card is None else status.card.model_id,
+        space_id=None if status.card is None else status.card.space_id,
+        error=(
+            None
+            if failure is None
+            else schemas.ModelSwapError(code=failure.code, detail=failure.detail)
+        ),
+        started_at=status.started_at,
+        finished_at=status.finished_at,
     )
 
 

@@ -4,7 +4,7 @@ Data goes to the output, everything else to the error stream, so that a pipe get
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from index.progress import Progress
     from service.settings import Settings
 
 BAR_CELLS = 16
@@ -88,3 +89,24 @@ def working(message: str) -> Iterator[None]:
         return
     with screen.status(message):
         yield
+
+
+@contextmanager
+def bars(as_json: bool) -> Iterator["Progress"]:
+    """Draw a bar a stage on the error stream, if that is a terminal and no program reads along."""
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    screen = console(stderr=True)
+    with Bars(console=screen, transient=True, disable=as_json or not screen.is_terminal) as drawn:
+        yield _drawing(drawn.add_task, drawn.update)
+
+
+def _drawing(add_task: Callable[..., Any], update: Callable[..., None]) -> "Progress":
+    tasks: dict[str, Any] = {}
+
+    def draw(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = add_task(stage)
+        update(tasks[stage], completed=done, total=total)
+
+    return draw

@@ -32,6 +32,7 @@ NOT_TYPED = {
     r"(\w+=\S+ )*(\S*/)?avgzsl serve": "serves until it is stopped; this test has a server",
     r"(\S*/)?python -m model\.|python benchmarks/": "needs training data",
     r"curl .*/jobs/import": "reads a folder that this test's server was not allowed to",
+    r"avgzsl model swap /srv/": "needs another model's folder",
     r"fresh/bin/": "needs what the line before it installs",
     r"avgzsl library repair": "refused while the service runs, which this test needs",
 }

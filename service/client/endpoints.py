@@ -331,6 +331,26 @@ def get_model() -> Call[schemas.ModelInfo]:
     return _get("/model", schemas.ModelInfo)
 
 
+def swap_model(model: str, *, accept_failures: bool = False) -> Call[schemas.ModelSwap]:
+    """Let another model answer, `bundled` or a folder of the service's machine.
+
+    It goes on after the answer; `get_model` tells how far it is.
+    """
+    body = {"model": model, "accept_failures": accept_failures}
+    return Call(
+        method="POST",
+        path="/model",
+        json=body,
+        read=answered_by(schemas.ModelSwap),
+        repeatable=False,
+    )
+
+
+def cancel_model_swap() -> Call[None]:
+    """Give the change to another model up that is under way."""
+    return Call(method="DELETE", path="/model/swap", read=nothing)
+
+
 def is_alive() -> Call[schemas.Health]:
     """Ask whether the process answers at all."""
     return Call(method="GET", path="/healthz", read=answered_by(schemas.Health), patient=False)
@@ -373,6 +393,8 @@ class Endpoints:
     embed_file = Endpoint(embed_file)
     embed_texts = Endpoint(embed_texts)
     get_model = Endpoint(get_model)
+    swap_model = Endpoint(swap_model)
+    cancel_model_swap = Endpoint(cancel_model_swap)
     is_alive = Endpoint(is_alive)
     is_ready = Endpoint(is_ready)
 

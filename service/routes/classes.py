@@ -12,6 +12,7 @@ from service import schemas, shaping
 from service.documentation import problems
 from service.resources import ResourcesDep
 from service.routes.json_route import JsonRoute
+from service.serving import ServedModel
 
 router = APIRouter(tags=["classes"], route_class=JsonRoute)
 
@@ -27,9 +28,15 @@ async def add_class(
 ) -> schemas.Class:
     """Add a class, without any training; the next answer may name it."""
     text = _checked_text(body.name, body.synonyms, body.description)
-    (vector,) = await resources.pipeline.embed_classes([text])
-    new = NewClass(text.name, vector, text.synonyms, text.description)
-    stored = await run_in_threadpool(resources.library.add_class, new)
+
+    async def added(model: ServedModel) -> ClassName:
+        (vector,) = await model.pipeline.embed_classes([text])
+        new = NewClass(text.name, vector, text.synonyms, text.description)
+        return await run_in_threadpool(
+            resources.library.add_class, new, model_id=model.card.space_id
+        )
+
+    stored = await resources.serving.answer(added)
     response.headers["Location"] = f"/classes/{stored.class_id}"
     return shaping.class_(stored)
 
@@ -65,13 +72,14 @@ async def update_class(
     class_id: str, body: schemas.ClassPatch, resources: ResourcesDep
 ) -> schemas.Class:
     """Change what is given; where its words change, the class is embedded anew."""
-    async with resources.class_changes:
+
+    async def changed(model: ServedModel) -> ClassName:
         current = await run_in_threadpool(resources.library.get_class, class_id)
         text = _changed_text(current, body)
         vector = None
         if text != ClassText(current.name, current.synonyms, current.description):
-            (vector,) = await resources.pipeline.embed_classes([text])
-        stored = await run_in_threadpool(
+            (vector,) = await model.pipeline.embed_classes([text])
+        return await run_in_threadpool(
             resources.library.update_class,
             class_id,
             name=body.name,
@@ -79,8 +87,11 @@ async def update_class(
             description=body.description,
             enabled=body.enabled,
             vector=vector,
+            model_id=model.card.space_id,
         )
-    return shaping.class_(stored)
+
+    async with resources.class_changes:
+        return shaping.class_(await resources.serving.answer(changed))
 
 
 @router.delete(

@@ -9,6 +9,7 @@ from service.classification import distinct_names
 from service.documentation import multipart_body, problems
 from service.resources import ResourcesDep
 from service.routes.uploads import UploadDep, accepted
+from service.serving import ServedModel
 
 router = APIRouter(tags=["classify"])
 
@@ -34,13 +35,14 @@ async def classify(
         options = {**form.model_dump(exclude={"mode"}), "candidate_labels": list(candidates)}
         job = await resources.jobs.add_upload(NewJob("classify", options), upload)
         return accepted(job, response)
-    embedding = await resources.pipeline.embed_clip(upload.path, modality=form.modality)
-    ranked = await resources.classifier.classify(
-        embedding, candidates=candidates, with_windows=form.windows
-    )
-    return shaping.classification(
-        ranked,
-        embedding,
-        top_k=form.top_k,
-        model_id=resources.embedder.card.model_id,
-    )
+
+    async def answered(model: ServedModel) -> schemas.Classification:
+        embedding = await model.pipeline.embed_clip(upload.path, modality=form.modality)
+        ranked = await model.classifier.classify(
+            embedding, candidates=candidates, with_windows=form.windows
+        )
+        return shaping.classification(
+            ranked, embedding, top_k=form.top_k, model_id=model.card.model_id
+        )
+
+    return await resources.serving.answer(answered)

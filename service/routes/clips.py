@@ -26,6 +26,7 @@ from service.pipeline import new_clip
 from service.resources import Resources, ResourcesDep
 from service.routes.json_route import JsonRoute
 from service.routes.uploads import UploadDep, accepted
+from service.serving import ServedModel
 from service.upload import Upload
 
 router = APIRouter(tags=["clips"], route_class=JsonRoute)
@@ -68,18 +69,25 @@ async def add_clip(
 async def _store(
     upload: Upload, form: schemas.ClipForm, tags: Sequence[str], resources: Resources
 ) -> Clip:
-    embedding, thumbnail = await resources.pipeline.embed_clip_with_thumbnail(upload.path)
-    new = new_clip(
-        embedding,
-        filename=upload.filename,
-        content_type=safe_content_type(upload.content_type, upload.filename),
-        tags=tags,
-        thumbnail=thumbnail,
-        source=form.source,
-    )
-    return await run_in_threadpool(
-        resources.library.add_clip, new, upload.path, refuse_duplicate=form.if_duplicate == "skip"
-    )
+    async def stored(model: ServedModel) -> Clip:
+        embedding, thumbnail = await model.pipeline.embed_clip_with_thumbnail(upload.path)
+        new = new_clip(
+            embedding,
+            filename=upload.filename,
+            content_type=safe_content_type(upload.content_type, upload.filename),
+            tags=tags,
+            thumbnail=thumbnail,
+            source=form.source,
+        )
+        return await run_in_threadpool(
+            resources.library.add_clip,
+            new,
+            upload.path,
+            model_id=model.card.space_id,
+            refuse_duplicate=form.if_duplicate == "skip",
+        )
+
+    return await resources.serving.answer(stored)
 
 
 @router.get("/clips", summary="List clips", responses=problems(422))
@@ -186,7 +194,7 @@ async def get_waveform(
 
     async def made() -> bytes:
         with without_sound(clip_id):
-            waveform = await resources.pipeline.decode_stored(
+            waveform = await resources.intake.decode_stored(
                 partial(resources.library.local_media, clip_id),
                 read_waveform,
                 query.buckets,
@@ -218,7 +226,7 @@ async def get_spectrogram(
 
     async def drawn() -> bytes:
         with without_sound(clip_id):
-            return await resources.pipeline.decode_stored(
+            return await resources.intake.decode_stored(
                 partial(resources.library.local_media, clip_id),
                 draw_spectrogram,
                 *(query.width, query.height),

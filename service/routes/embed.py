@@ -8,6 +8,7 @@ from service.bodies import content_type, parse_json, read_body, validated
 from service.documentation import multipart_or_json_body, problems
 from service.resources import Resources, ResourcesDep
 from service.routes.uploads import receiving
+from service.serving import ServedModel
 
 router = APIRouter(tags=["embed"])
 
@@ -30,15 +31,23 @@ async def embed(
 async def _embed_file(request: Request, resources: Resources) -> schemas.ClipVectors:
     async with receiving(request, resources) as upload:
         form = upload.form(schemas.EmbedForm)
-        embedding = await resources.pipeline.embed_clip(upload.path, modality=form.modality)
-    return shaping.clip_vectors(embedding, model_id=resources.embedder.card.model_id)
+
+        async def answered(model: ServedModel) -> schemas.ClipVectors:
+            embedding = await model.pipeline.embed_clip(upload.path, modality=form.modality)
+            return shaping.clip_vectors(embedding, model_id=model.card.model_id)
+
+        return await resources.serving.answer(answered)
 
 
 async def _embed_texts(request: Request, resources: Resources) -> schemas.TextVectors:
     body = await read_body(request, limit=resources.settings.max_json_bytes)
     texts = validated(schemas.EmbedTexts, parse_json(body)).texts
-    vectors = await resources.pipeline.embed_texts(texts)
-    return schemas.TextVectors(
-        vectors=[[float(x) for x in vector] for vector in vectors],
-        model_id=resources.embedder.card.model_id,
-    )
+
+    async def answered(model: ServedModel) -> schemas.TextVectors:
+        vectors = await model.pipeline.embed_texts(texts)
+        return schemas.TextVectors(
+            vectors=[[float(x) for x in vector] for vector in vectors],
+            model_id=model.card.model_id,
+        )
+
+    return await resources.serving.answer(answered)

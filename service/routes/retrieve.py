@@ -8,6 +8,7 @@ from service.documentation import multipart_body, problems
 from service.resources import ResourcesDep
 from service.routes.json_route import JsonRoute
 from service.routes.uploads import UploadDep
+from service.serving import ServedModel
 
 router = APIRouter(tags=["retrieve"], route_class=JsonRoute)
 
@@ -20,12 +21,16 @@ router = APIRouter(tags=["retrieve"], route_class=JsonRoute)
 async def retrieve(body: schemas.RetrieveRequest, resources: ResourcesDep) -> schemas.Results:
     """Find the stored clips that are most like some words or a stored clip."""
     options = shaping.search_options(body)
-    if body.clip_id is not None:
-        hits = await resources.retriever.by_clip(body.clip_id, options)
-    else:
-        assert body.query is not None, "the schema takes exactly one of the two"
-        hits = await resources.retriever.by_words(body.query, options)
-    return shaping.results(hits, model_id=resources.embedder.card.model_id)
+
+    async def answered(model: ServedModel) -> schemas.Results:
+        if body.clip_id is not None:
+            hits = await model.retriever.by_clip(body.clip_id, options)
+        else:
+            assert body.query is not None, "the schema takes exactly one of the two"
+            hits = await model.retriever.by_words(body.query, options)
+        return shaping.results(hits, model_id=model.card.model_id)
+
+    return await resources.serving.answer(answered)
 
 
 @router.post(
@@ -40,6 +45,10 @@ async def retrieve_by_file(upload: UploadDep, resources: ResourcesDep) -> schema
     options = shaping.search_options(form)
     by = options.query_modality
     modality: ModalityChoice = "auto" if by == "both" else by
-    embedding = await resources.pipeline.embed_clip(upload.path, modality=modality)
-    hits = await resources.retriever.by_embedding(embedding, options)
-    return shaping.results(hits, model_id=resources.embedder.card.model_id)
+
+    async def answered(model: ServedModel) -> schemas.Results:
+        embedding = await model.pipeline.embed_clip(upload.path, modality=modality)
+        hits = await model.retriever.by_embedding(embedding, options)
+        return shaping.results(hits, model_id=model.card.model_id)
+
+    return await resources.serving.answer(answered)

@@ -20,7 +20,7 @@ async def receiving(request: Request, resources: Resources) -> AsyncIterator[Upl
 
     Raises what `UploadDirectory.receive` does, and Overloaded.
     """
-    resources.pipeline.require_room()
+    resources.intake.require_room()
     async with resources.uploads.receive(request) as upload:
         yield upload
 

@@ -57,7 +57,7 @@ def test_pain_08_two_hours_are_embedded_in_flat_memory_with_progress(
 ) -> None:
     limits = MediaLimits(max_duration_seconds=10_000, decode_timeout_seconds=600, max_bytes=2**30)
     asyncio.run(pipeline.embed_clip(film(tmp_path / "short.mkv", 4), limits=limits))
-    [worker] = pipeline.decoder._idle
+    [worker] = pipeline.intake.decoder._idle
     path = film(tmp_path / "long.mkv", 120)
     told: list[DecodeProgress] = []
     before = resident_bytes("self"), resident_bytes(worker.process_id)

@@ -117,7 +117,7 @@ def test_pain_01_and_10_a_broken_model_is_not_ready_but_alive(
 
 
 def test_pain_10_readiness_needs_a_decoder(client: TestClient) -> None:
-    decoder = client.app.state.resources.pipeline.decoder  # type: ignore[attr-defined]
+    decoder = client.app.state.resources.intake.decoder  # type: ignore[attr-defined]
     assert client.get("/readyz").status_code == 200
 
     decoder.close()
@@ -201,7 +201,7 @@ def at_once(client: TestClient, embedder: TroubledEmbedder, clips: list[bytes]) 
 def test_pain_04_callers_are_answered_when_the_batch_thread_dies(
     client: TestClient, embedder: TroubledEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batcher = client.app.state.resources.pipeline.engine.chunks  # type: ignore[attr-defined]
+    batcher = client.app.state.resources.serving.current.engine.chunks  # type: ignore[attr-defined]
 
     def fatal(*_: object) -> None:
         raise SystemExit("not even an Exception")
@@ -274,7 +274,7 @@ def test_pain_05_the_decoder_of_a_client_that_left_is_stopped(
 
     async def scenario() -> None:
         async with app.router.lifespan_context(app):
-            pipeline = app.state.resources.pipeline
+            intake = app.state.resources.intake
             client = Leaving(app, wav())
             request = asyncio.create_task(client.post(path))
             while not hanging.exists() or not hanging.read_text():
@@ -284,9 +284,9 @@ def test_pain_05_the_decoder_of_a_client_that_left_is_stopped(
             assert client.answer == []
             assert is_gone(int(hanging.read_text()))
             async with asyncio.timeout(SECONDS):
-                while pipeline._clips.taken:
+                while intake.clips.taken:
                     await asyncio.sleep(0.05)
-            pipeline.require_room()
+            intake.require_room()
             assert list((tmp_path / "uploads").iterdir()) == []
 
     asyncio.run(scenario())
@@ -300,7 +300,7 @@ def test_pain_05_a_clip_that_waits_for_the_model_is_dropped(tmp_path: Path) -> N
 
     async def scenario() -> None:
         async with app.router.lifespan_context(app):
-            engine = app.state.resources.pipeline.engine
+            engine = app.state.resources.serving.current.engine
             embedder.gate.clear()
             staying, leaving = Leaving(app, wav()), Leaving(app, wav(hertz=900.0))
             first = asyncio.create_task(staying.post("/classify"))
@@ -328,7 +328,7 @@ def test_pain_09_overload_is_429_with_a_time_to_come_again(
     threads = [threading.Thread(target=classify, args=(client,)) for _ in range(5)]
     for thread in threads:
         thread.start()
-    pool = client.app.state.resources.pipeline._clips  # type: ignore[attr-defined]
+    pool = client.app.state.resources.intake.clips  # type: ignore[attr-defined]
     deadline = time.monotonic() + SECONDS
     while pool.taken < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -345,7 +345,7 @@ def test_pain_09_overload_is_429_with_a_time_to_come_again(
 
 @pytest.mark.slow
 def test_pain_08_memory_does_not_grow_over_many_uploads(client: TestClient) -> None:
-    decoder = client.app.state.resources.pipeline.decoder  # type: ignore[attr-defined]
+    decoder = client.app.state.resources.intake.decoder  # type: ignore[attr-defined]
 
     def resident() -> tuple[int, int]:
         [worker] = decoder._idle
@@ -386,4 +386,4 @@ def test_pain_18_the_first_request_finds_a_decoder_and_a_warm_model(tmp_path: Pa
 
     with TestClient(make_app(tmp_path, embedder=Noting())) as client:
         assert {"up", "forward", "texts"} <= set(warmed)
-        assert client.app.state.resources.pipeline.decoder.alive == 1  # type: ignore[attr-defined]
+        assert client.app.state.resources.intake.decoder.alive == 1  # type: ignore[attr-defined]

@@ -26,45 +26,9 @@ from service.resources import open_pipeline
 from service.settings import Settings
 from tests.service.conftest import HOSTS, make_app, store
 from tests.service.media import mp4, wav
+from tests.service.other_model import OTHER_DIM, OtherEmbedder, shortened
 
 Run = Callable[..., Any]
-OTHER_DIM = 6
-
-
-class OtherEmbedder(FakeEmbedder):
-    """Another model: the fake's first numbers backwards, of unit length."""
-
-    def __init__(self, vocabulary: Sequence[str] = ("dog", "kettle")) -> None:
-        super().__init__(vocabulary)
-        self.card = dataclasses.replace(
-            self.card, model_id="other", space_id="other", embedding_dim=OTHER_DIM
-        )
-        self.failing = False
-
-    def prepare(self, chunk: ClipChunk) -> PreparedChunk:
-        if self.failing and chunk.waveforms is not None and chunk.waveforms.any():
-            raise EncryptedMedia("the file is encrypted")
-        return super().prepare(chunk)
-
-    def finish(self, forwarded: ForwardedChunk) -> list[WindowEmbedding]:
-        return [
-            dataclasses.replace(w, audio=shortened(w.audio), video=shortened(w.video))
-            for w in super().finish(forwarded)
-        ]
-
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.array([shortened(v) for v in super().embed_texts(texts)], np.float32)
-
-    def embed_classes(self, classes: Sequence[ClassText]) -> NDArray[np.float32]:
-        return np.array([shortened(v) for v in super().embed_classes(classes)], np.float32)
-
-
-def shortened(vector: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-    if vector is None:
-        return None
-    part = vector[:OTHER_DIM][::-1]
-    return (part / np.linalg.norm(part)).astype(np.float32)
-
 
 @pytest.fixture
 def stored(tmp_path: Path) -> list[dict[str, Any]]:
