@@ -3,20 +3,19 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from index.library import Library
 from model.checkpoint import checkpoint_folder
-from model.embedding import ClassText, ForwardedChunk, PreparedChunk, WindowEmbedding
-from model.errors import CheckpointError, EncryptedMedia
+from model.embedding import PreparedChunk
+from model.errors import CheckpointError
 from model.fake import FakeEmbedder
 from model.media.types import ClipChunk
 from service.app import create_app
@@ -26,9 +25,10 @@ from service.resources import open_pipeline
 from service.settings import Settings
 from tests.service.conftest import HOSTS, make_app, store
 from tests.service.media import mp4, wav
-from tests.service.other_model import OTHER_DIM, OtherEmbedder, shortened
+from tests.service.other_model import OTHER_DIM, OtherEmbedder
 
 Run = Callable[..., Any]
+
 
 @pytest.fixture
 def stored(tmp_path: Path) -> list[dict[str, Any]]:
