@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,27 @@ def done(client: TestClient, location: str) -> dict[str, Any]:
         time.sleep(0.02)
 
 
+@contextmanager
+def under_load(*works: Callable[[], None]) -> Iterator[None]:
+    """Do each work again and again meanwhile. Raises what one of them raises."""
+    over = threading.Event()
+
+    def again(work: Callable[[], None]) -> int:
+        times = 0
+        while not over.is_set():
+            work()
+            times += 1
+        return times
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        running = [pool.submit(again, work) for work in works]
+        try:
+            yield
+        finally:
+            over.set()
+        assert all(work.result() > 1 for work in running)
+
+
 def test_no_answer_fails_or_mixes_two_models_while_one_takes_over(
     models: Models, started: Callable[..., TestClient]
 ) -> None:
@@ -138,7 +160,6 @@ def test_no_answer_fails_or_mixes_two_models_while_one_takes_over(
     store(client, mp4(), name="film.mp4")
     known = search(client)
     folder = models.add("next", OtherEmbedder)
-    over = threading.Event()
     added: list[str] = []
     scores: dict[str, list[tuple[str, float]]] = {"fake": [], "other": []}
 
@@ -168,21 +189,9 @@ def test_no_answer_fails_or_mixes_two_models_while_one_takes_over(
         reply = client.post("/classes", json={"name": f"word {number}"})
         assert reply.status_code == 201, reply.text
 
-    def again(work: Callable[[], None]) -> int:
-        times = 0
-        while not over.is_set():
-            work()
-            times += 1
-        return times
-
-    with ThreadPoolExecutor(4) as pool:
-        working = [pool.submit(again, work) for work in (classify, retrieve, embed, add)]
-        try:
-            change = swap(client, folder)
-            time.sleep(0.2)
-        finally:
-            over.set()
-        assert all(work.result() > 1 for work in working)
+    with under_load(classify, retrieve, embed, add):
+        change = swap(client, folder)
+        time.sleep(0.2)
 
     assert (change["state"], change["model_id"], change["error"]) == ("done", "other", None)
     model = client.get("/model").json()
