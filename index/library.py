@@ -381,6 +381,12 @@ class Library:
             row = reader.clip_of(content_hash)
             return None if row is None else clip_record(row)
 
+    def content_hashes(self) -> set[str]:
+        """Return the SHA-256 of all clips' media, lower-case hexadecimal."""
+        with self._reading() as reader:
+            media, _ = reader.files_of_clips()
+            return media
+
     def list_clips(
         self, *, filter: SearchFilter | None = None, offset: int = 0, limit: int = 50
     ) -> Page[Clip]:

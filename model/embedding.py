@@ -102,21 +102,35 @@ class ForwardedChunk:
     video: NDArray[np.float32]
 
 
-class ClipEmbedder(Protocol):
+class DescribedModel(Protocol):
+    """What can be known of a model where it does not run."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What `/model` tells of it."""
+        ...
+
+    @property
+    def calibration(self) -> Calibration:
+        """How its similarities become answers."""
+        ...
+
+    @property
+    def decode_spec(self) -> DecodeSpec:
+        """How a clip has to be decoded."""
+        ...
+
+    def vocabulary(self) -> tuple[VocabularyEntry, ...]:
+        """Return the classes that the checkpoint was trained on."""
+        ...
+
+
+class ClipEmbedder(DescribedModel, Protocol):
     """Clips and texts -> unit vectors in one space. Methods may be called from several threads.
 
     A clip goes through three phases, chunk by chunk: `prepare` on the CPU, `forward` on the device,
     which takes the chunks of several clips at once, and `finish` in NumPy.
     """
-
-    card: ModelCard
-    calibration: Calibration
-    decode_spec: DecodeSpec
-    """How a clip has to be decoded."""
-
-    def vocabulary(self) -> tuple[VocabularyEntry, ...]:
-        """Return the classes that the checkpoint was trained on."""
-        ...
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
         """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""

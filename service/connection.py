@@ -36,15 +36,21 @@ class Place:
     url: str | None
     data_dir: Path | None
 
+    @property
+    def remote_url(self) -> str | None:
+        """The service that is meant, None where a library is to be opened."""
+        from service.settings import ClientSettings  # noqa: PLC0415
+
+        # A folder that is named says which library is meant, whatever the environment says.
+        return self.url or (None if self.data_dir else ClientSettings().url) or None
+
 
 @contextmanager
 def connected(place: Place) -> Iterator["Client"]:
     """Yield a client; tell what it raises in one line, and exit with 1."""
     from service.client import Client, ClientError  # noqa: PLC0415
-    from service.settings import ClientSettings  # noqa: PLC0415
 
-    # A folder that is named says which library is meant, whatever the environment says.
-    url = place.url or (None if place.data_dir else ClientSettings().url)
+    url = place.remote_url
     try:
         with ExitStack() as stack:
             client = Client(url) if url else _opened(place.data_dir)

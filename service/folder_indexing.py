@@ -6,12 +6,12 @@ given again are passed over, wherever the last time was interrupted.
 
 import hashlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from index.names import checked_source
 from service import schemas
@@ -26,6 +26,8 @@ from service.client import (
     UnsupportedMedia,
 )
 from service.content_types import BY_SUFFIX
+
+ItemT = TypeVar("ItemT")
 
 State = Literal["stored", "known", "moved", "failed"]
 
@@ -68,9 +70,12 @@ def media_files(places: Iterable[Path]) -> Iterator[Path]:
             continue
         for folder, folders, names in os.walk(place):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                if not name.startswith(".") and Path(name).suffix.lower() in BY_SUFFIX:
-                    yield Path(folder, name)
+            yield from (Path(folder, name) for name in sorted(names) if is_media(name))
+
+
+def is_media(name: str) -> bool:
+    """Whether a file of this name is taken for media: by its suffix, and unless it is hidden."""
+    return not name.startswith(".") and Path(name).suffix.lower() in BY_SUFFIX
 
 
 def index_files(
@@ -83,17 +88,25 @@ def index_files(
     Raises:
         ClientError: one that would befall the other files too.
     """
-    waiting = iter(files)
+    return in_threads(lambda file: _index_file(client, file, tags), files, workers=workers)
+
+
+def in_threads(
+    store: Callable[[ItemT], Outcome], items: Iterable[ItemT], *, workers: int
+) -> Generator[Outcome, None, None]:
+    """Call `store` for each item, `workers` at a time, and yield as `index_files` does.
+
+    Raises what it, or what brings the items, raises.
+    """
+    waiting = iter(items)
     pool = ThreadPoolExecutor(workers, "indexing")
     try:
-        under_way = {
-            pool.submit(_index_file, client, file, tags) for file in islice(waiting, workers)
-        }
+        under_way = {pool.submit(store, item) for item in islice(waiting, workers)}
         while under_way:
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for file in islice(waiting, len(done)):
-                under_way.add(pool.submit(_index_file, client, file, tags))
+            # Told before more is begun: it may be long before there is more.
             yield from map(Future.result, done)
+            under_way |= {pool.submit(store, item) for item in islice(waiting, len(done))}
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -118,23 +131,46 @@ def _index_file(client: Client, file: Path, tags: Sequence[str]) -> Outcome:
     return Outcome(path, "stored", stored.clip_id)
 
 
+def known_outcome(
+    path: str,
+    *,
+    source: str | None,
+    clip_id: str,
+    clip_source: str | None,
+    update_source: Callable[[str], object],
+) -> Outcome:
+    """Tell of a file that is stored already; where it was is forgotten if it is there no more.
+
+    `source` is where the file is, `clip_source` where the library has it from.
+    """
+    if source is not None and (clip_source is None or _is_gone(clip_source)):
+        update_source(source)
+        if clip_source is not None:
+            return Outcome(path, "moved", clip_id)
+    return Outcome(path, "known", clip_id)
+
+
 def _known(client: Client, file: Path, clip: schemas.Clip) -> Outcome:
-    """Tell of a file that is stored already; where it was is forgotten if it is there no more."""
-    source = _source(file)
-    if source is not None and (clip.source is None or _is_gone(clip.source)):
-        client.update_clip(clip.clip_id, source=source)
-        if clip.source is not None:
-            return Outcome(str(file), "moved", clip.clip_id)
-    return Outcome(str(file), "known", clip.clip_id)
+    return known_outcome(
+        str(file),
+        source=_source(file),
+        clip_id=clip.clip_id,
+        clip_source=clip.source,
+        update_source=lambda source: client.update_clip(clip.clip_id, source=source),
+    )
 
 
 def _is_gone(source: str) -> bool:
     return os.path.isabs(source) and not os.path.exists(source)
 
 
-def _source(file: Path) -> str | None:
-    """Return the absolute path if it can be kept: names on a disk may be no text at all."""
+def kept_source(source: str) -> str | None:
+    """Return a path or URL if it can be kept: names on a disk may be no text at all."""
     try:
-        return checked_source(os.path.abspath(file))
+        return checked_source(source)
     except ValueError:
         return None
+
+
+def _source(file: Path) -> str | None:
+    return kept_source(os.path.abspath(file))

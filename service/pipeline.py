@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from index.types import ModalityRecord, NewClass, NewClip, Segment
 from model.embedding import (
     ClassText,
-    ClipEmbedder,
     ClipEmbedding,
+    DescribedModel,
     ForwardedChunk,
     PreparedChunk,
     WindowEmbedding,
@@ -235,11 +235,11 @@ def _result(future: Future[ForwardedChunk], cancellation: Cancellation) -> Forwa
             raise WorkCancelled from None
 
 
-def vocabulary_classes(embedder: ClipEmbedder) -> list[NewClass]:
+def vocabulary_classes(model: DescribedModel) -> list[NewClass]:
     """Return the classes that the model was trained on, as the library stores them."""
     return [
         NewClass(entry.name, entry.vector, entry.synonyms, entry.description, seen=True)
-        for entry in embedder.vocabulary()
+        for entry in model.vocabulary()
     ]
 
 

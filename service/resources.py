@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
-from model.embedding import ClipEmbedder
+from model.embedding import ClipEmbedder, DescribedModel
 from model.media.limits import MediaLimits
 from service.chosen_model import ChosenModel
 from service.classification import Classifier
@@ -86,7 +86,6 @@ def open_resources(
     """
     # Torch and FAISS take seconds to import; `avgzsl --help` should not wait for them.
     from index.api_keys import ApiKeyStore  # noqa: PLC0415
-    from index.library import Library  # noqa: PLC0415
 
     with ExitStack() as stack:
         intake = stack.enter_context(open_intake(settings))
@@ -95,24 +94,12 @@ def open_resources(
             _make_pipeline, settings, intake, observation=observation, on_broken=serving.give_up
         )
         if embedder is None:
-            chosen = ChosenModel(settings.data_dir, setting=settings.model)
-            embedder = _load(settings, chosen.in_use(settings.library_dir))
+            embedder = load_embedder(with_model_in_use(settings))
         pipeline = make(embedder)
         stack.callback(pipeline.engine.close)
         pipeline.engine.warm_up()
         intake.decoder.wait_until_ready()
-        library = stack.enter_context(
-            Library.open(
-                settings.library_dir,
-                model_id=embedder.card.space_id,
-                dim=embedder.card.embedding_dim,
-                weights=modality_weights(embedder.calibration),
-                vector_store=settings.vector_store,
-                catalogue_url=settings.catalogue_url,
-                media_url=settings.media_url,
-            )
-        )
-        library.seed_classes(embedder.card.space_id, vocabulary_classes(embedder))
+        library = stack.enter_context(open_library(settings, embedder))
         keyring = Keyring(
             ApiKeyStore.open(settings.library_dir, catalogue_url=settings.catalogue_url)
         )
@@ -176,6 +163,38 @@ def open_intake(settings: Settings) -> Iterator[Intake]:
     )
     with closing(Intake(decoder, clips, media_limits(settings))) as intake:
         yield intake
+
+
+def with_model_in_use(settings: Settings) -> Settings:
+    """Return the settings with the model that `POST /model` chose for their library, if it did.
+
+    Raises StorageError.
+    """
+    chosen = ChosenModel(settings.data_dir, setting=settings.model)
+    return settings.model_copy(update={"model": chosen.in_use(settings.library_dir)})
+
+
+def open_library(settings: Settings, model: DescribedModel) -> "Library":
+    """Open the library of the settings for a model, whose classes it then has.
+
+    Raises LibraryError.
+    """
+    from index.library import Library  # noqa: PLC0415
+
+    library = Library.open(
+        settings.library_dir,
+        model_id=model.card.space_id,
+        dim=model.card.embedding_dim,
+        weights=modality_weights(model.calibration),
+        vector_store=settings.vector_store,
+        catalogue_url=settings.catalogue_url,
+        media_url=settings.media_url,
+    )
+    with ExitStack() as failing:
+        failing.callback(library.close)
+        library.seed_classes(model.card.space_id, vocabulary_classes(model))
+        failing.pop_all()
+    return library
 
 
 def get_resources(connection: HTTPConnection) -> Resources:

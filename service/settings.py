@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from index.registry import STORES, check_store
@@ -227,6 +234,25 @@ class Settings(BaseSettings):
         description="Folders of this machine that `POST /model` may load checkpoints from, and "
         f"what is below them, with {os.pathsep!r} between. None by default.",
     )
+    ray_min_models: int = Field(
+        default=1, ge=1, le=10_000, description="On Ray: copies of the model that always run."
+    )
+    ray_max_models: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="On Ray: copies of the model that may run under load; as many as the least "
+        "by default.",
+    )
+    ray_model_cpus: float = Field(
+        default=1.0, ge=0, le=256, description="On Ray: CPUs that each copy reserves."
+    )
+    ray_model_gpus: float = Field(
+        default=0.0,
+        ge=0,
+        le=64,
+        description="On Ray: GPUs that each copy reserves; 0.25 puts four on one.",
+    )
     readiness_cache_seconds: float = Field(
         default=5.0,
         ge=0,
@@ -299,6 +325,19 @@ class Settings(BaseSettings):
         if value is not None:
             check_rate(value)
         return value
+
+    @field_validator("ray_max_models")
+    @classmethod
+    def _is_not_below_the_least(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("ray_min_models", 1)
+        if value is not None and value < least:
+            raise ValueError(f"it must not be below AVGZSL_RAY_MIN_MODELS, {least}")
+        return value
+
+    @property
+    def most_models(self) -> int:
+        """Copies of the model that may run on Ray."""
+        return self.ray_max_models or self.ray_min_models
 
     @property
     def is_local(self) -> bool:

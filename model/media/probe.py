@@ -141,7 +141,7 @@ def open_container(
         DecodeTimeout: reading its header took too long.
     """
     budget = budget or Budget(limits)
-    _check_size(path, limits)
+    _check_file(path, limits)
     with path.open("rb") as file:
         container = _open(file, limits, budget)
         try:
@@ -187,15 +187,20 @@ def probe(path: Path, limits: MediaLimits, *, budget: Budget | None = None) -> M
         )
 
 
-def _check_size(path: Path, limits: MediaLimits) -> None:
+def _check_file(path: Path, limits: MediaLimits) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise UnsupportedMedia("This is not a regular file; send an audio or video file.")
-    if status.st_size == 0:
+    check_size(status.st_size, limits)
+
+
+def check_size(size_bytes: int, limits: MediaLimits) -> None:
+    """Raise EmptyFile or FileTooLarge where a file of this size is not read."""
+    if size_bytes == 0:
         raise EmptyFile("The file has 0 bytes; send an audio or video file.")
-    if status.st_size > limits.max_bytes:
+    if size_bytes > limits.max_bytes:
         raise FileTooLarge(
-            f"The file has {status.st_size} bytes; the limit is {limits.max_bytes}; send a shorter "
+            f"The file has {size_bytes} bytes; the limit is {limits.max_bytes}; send a shorter "
             "clip or a stronger compression."
         )
 

@@ -185,3 +185,17 @@ def test_a_search_leads_back_to_the_files(client: Client, films: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_wrong_usage() -> None:
     assert index("nowhere").exit_code == 2
+
+
+def test_an_address_needs_ray() -> None:
+    result = index("s3://bucket/films")
+
+    assert result.exit_code == 2
+    assert "'s3://bucket/films' is an address, which only --ray reads" in result.stderr
+
+
+def test_ray_writes_to_no_service(films: Path) -> None:
+    result = index(films, "--ray", "--url", "http://127.0.0.1:9")
+
+    assert result.exit_code == 2
+    assert "http://127.0.0.1:9 is a service" in result.stderr
