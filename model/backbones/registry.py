@@ -75,12 +75,16 @@ def load_text_encoder(name: str) -> TextEncoder:
     """Load a text encoder: the packaged MiniLM, or any sentence-transformers name or path.
 
     Raises:
-        BackboneError: the encoder's files cannot be had.
+        BackboneError, CheckpointError: the encoder's files cannot be had.
     """
-    from model.backbones import sentence_text  # noqa: PLC0415 - takes seconds
+    # Each takes seconds to import, and only one of them is used.
+    if name == DEFAULT_TEXT_ENCODER:
+        from model.backbones.minilm import MiniLMEncoder  # noqa: PLC0415
 
-    path = sentence_text.packaged_minilm() if name == DEFAULT_TEXT_ENCODER else name
-    return sentence_text.SentenceTextEncoder(name, path)
+        return MiniLMEncoder(name)
+    from model.backbones.sentence_text import SentenceTextEncoder  # noqa: PLC0415
+
+    return SentenceTextEncoder(name)
 
 
 def _load(what: str, table: Mapping[str, Entry], name: str, folder: Path | None) -> Any:

