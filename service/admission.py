@@ -73,8 +73,8 @@ class Admission:
             under_way.enter_context(self._limiter.one_more(caller))
             return headers
         key = await _recognised(connection)
-        connection.state.key_id = key.key_id
-        _check_scope(key, target)
+        connection.state.key = key
+        _check_scope(key, target.access)
         headers = self._limiter.count(key.key_id, own_rate=key.rate)
         under_way.enter_context(self._limiter.one_more(key.key_id, own_concurrency=key.concurrency))
         return headers
@@ -133,12 +133,19 @@ async def _recognised(connection: HTTPConnection) -> ApiKey:
     return await get_resources(connection).keyring.recognise(token)
 
 
-def _check_scope(key: ApiKey, target: Target) -> None:
-    if Access[key.scope.upper()] < target.access:
+def require_access(connection: HTTPConnection, access: Access) -> None:
+    """Ask more of a request's key than its route does. Raises InsufficientScope."""
+    key: ApiKey | None = getattr(connection.state, "key", None)
+    if key is not None:
+        _check_scope(key, access)
+
+
+def _check_scope(key: ApiKey, access: Access) -> None:
+    if Access[key.scope.upper()] < access:
         raise InsufficientScope(
             f"The API key {key.key_id} has the scope {key.scope!r}; this needs "
-            f"{target.access.scope!r}. Ask for a key that has it.",
-            scope=target.access.scope,
+            f"{access.scope!r}. Ask for a key that has it.",
+            scope=access.scope,
         )
 
 

@@ -84,7 +84,7 @@ def cancel(*, url: Url = None) -> None:
     """Give a change of model up that is under way."""
     with connected(Place(url, None)) as client:
         client.cancel_model_swap()
-    typer.echo("given up; the former model answers")
+    typer.echo("it is being given up; the former model answers")
 
 
 def _waited_for(

@@ -109,6 +109,7 @@ class ModelSwap:
         self._status: SwapStatus | None = None
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._given_up = False
         self._reindexing: Reindexing | None = None
 
     @property
@@ -143,6 +144,7 @@ class ModelSwap:
                     "end, which GET /model tells, or give it up with DELETE /model/swap."
                 )
             self._stopped.clear()
+            self._given_up = False
             status = self._status = SwapStatus(model, "loading", datetime.now(UTC))
             self._thread = threading.Thread(
                 target=self._run, args=(model, accept_failures), name="model-swap"
@@ -151,22 +153,16 @@ class ModelSwap:
         return status
 
     def cancel(self) -> None:
-        """Give the change up, and wait until it is; what was embedded for it is deleted.
+        """Let the change be given up, which its state tells; what was embedded for it is deleted.
 
-        Raises NoSwap where none is under way or it ends meanwhile, StorageError.
+        A model that is being loaded is waited for, but not here. Raises NoSwap where no change is
+        under way.
         """
         with self._lock:
             if self._status is None or self._status.state not in UNFINISHED:
                 raise NoSwap("No change to another model is under way; GET /model shows the last.")
+            self._given_up = True
             self._stop()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-        if self._status.state != "cancelled":
-            raise NoSwap(
-                f"The change to {self._status.model} has just ended: {self._status.state}."
-            )
-        self._library.cancel_reindexing()
 
     def close(self) -> None:
         """Stop, and wait for it; what was embedded stays for a change to the same model."""
@@ -183,16 +179,22 @@ class ModelSwap:
 
     def _run(self, model: str, accept_failures: bool) -> None:
         try:
-            self._change(model, accept_failures=accept_failures)
-        except _Cancelled:
-            self._end("cancelled")
-            logger.info("the change to the model %s was given up", model)
+            state = self._outcome(model, accept_failures=accept_failures)
         except Exception as error:
             self._end("failed", _failure(error))
             logger.error("the change to the model %s failed", model, exc_info=error)
         else:
-            self._end("done")
-            logger.info("the model %s answers", self._serving.current.card.model_id)
+            self._end(state)
+            logger.info("the change to the model %s is %s", model, state)
+
+    def _outcome(self, model: str, *, accept_failures: bool) -> State:
+        try:
+            self._change(model, accept_failures=accept_failures)
+        except _Cancelled:
+            if self._given_up:
+                self._library.cancel_reindexing()
+            return "cancelled"
+        return "done"
 
     def _change(self, model: str, *, accept_failures: bool) -> None:
         with ExitStack() as abandoning:

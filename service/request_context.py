@@ -144,8 +144,8 @@ class _Exchange:
             "status": self.final_status,
             "milliseconds": round(1000 * self.seconds, 1),
         }
-        if (key_id := self._scope["state"].get("key_id")) is not None:
-            fields["key_id"] = key_id
+        if (key := self._scope["state"].get("key")) is not None:
+            fields["key_id"] = key.key_id
         access_logger.info("request", extra={"fields": fields})
 
 

@@ -233,8 +233,8 @@ def begin_clip(
     filename: str | None = None,
 ) -> Call[schemas.JobAccepted]:
     """Have a clip stored later, which may be longer than one of `add_clip`."""
-    form = _form(mode="async", tags=tags, source=source, if_duplicate=if_duplicate)
-    return _post_file("/clips", Upload(file, filename), form, schemas.JobAccepted, repeatable=False)
+    form = _form(tags=tags, source=source, if_duplicate=if_duplicate)
+    return _begin("/clips", Upload(file, filename), form)
 
 
 def begin_classification(
@@ -248,14 +248,12 @@ def begin_classification(
 ) -> Call[schemas.JobAccepted]:
     """Have a file classified later, which may be longer than one of `classify`."""
     form = _form(
-        mode="async",
         candidate_labels=candidate_labels,
         top_k=top_k,
         modality=modality,
         windows=windows,
     )
-    upload = Upload(file, filename)
-    return _post_file("/classify", upload, form, schemas.JobAccepted, repeatable=False)
+    return _begin("/classify", Upload(file, filename), form)
 
 
 def begin_import(
@@ -427,6 +425,19 @@ def _post_file(
         upload=upload,
         read=answered_by(schema),
         repeatable=repeatable,
+    )
+
+
+def _begin(path: str, upload: Upload, form: Mapping[str, FormValue]) -> Call[schemas.JobAccepted]:
+    # In the query, so that a service whose queue is full takes it in all the same.
+    return Call(
+        method="POST",
+        path=path,
+        params={"mode": "async"},
+        form=form,
+        upload=upload,
+        read=answered_by(schemas.JobAccepted),
+        repeatable=False,
     )
 
 

@@ -1,6 +1,7 @@
 """`POST /classify`: which label fits a clip."""
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from index.job_types import NewJob
@@ -8,7 +9,7 @@ from service import schemas, shaping
 from service.classification import distinct_names
 from service.documentation import multipart_body, problems
 from service.resources import ResourcesDep
-from service.routes.uploads import UploadDep, accepted
+from service.routes.uploads import ModeQuery, UploadDep, accepted, is_for_later
 from service.serving import ServedModel
 
 router = APIRouter(tags=["classify"])
@@ -24,14 +25,18 @@ router = APIRouter(tags=["classify"])
     },
 )
 async def classify(
-    upload: UploadDep, resources: ResourcesDep, response: Response
+    upload: UploadDep,
+    resources: ResourcesDep,
+    request: Request,
+    response: Response,
+    mode: ModeQuery = None,
 ) -> schemas.Classification | schemas.JobAccepted:
     """Rank all enabled classes, or the names that the request brings, by how well they fit."""
     form = upload.form(schemas.ClassifyForm)
     candidates = distinct_names(
         form.candidate_labels, limit=resources.settings.max_candidate_labels
     )
-    if form.mode == "async":
+    if is_for_later(request, mode, form.mode):
         options = {**form.model_dump(exclude={"mode"}), "candidate_labels": list(candidates)}
         job = await resources.jobs.add_upload(NewJob("classify", options), upload)
         return accepted(job, response)

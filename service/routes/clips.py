@@ -25,7 +25,7 @@ from service.multipart_form import safe_filename
 from service.pipeline import new_clip
 from service.resources import Resources, ResourcesDep
 from service.routes.json_route import JsonRoute
-from service.routes.uploads import UploadDep, accepted
+from service.routes.uploads import ModeQuery, UploadDep, accepted, is_for_later
 from service.serving import ServedModel
 from service.upload import Upload
 
@@ -44,12 +44,16 @@ router = APIRouter(tags=["clips"], route_class=JsonRoute)
     },
 )
 async def add_clip(
-    upload: UploadDep, resources: ResourcesDep, response: Response
+    upload: UploadDep,
+    resources: ResourcesDep,
+    request: Request,
+    response: Response,
+    mode: ModeQuery = None,
 ) -> schemas.Clip | schemas.JobAccepted:
     """Store a clip; the next search finds it."""
     form = upload.form(schemas.ClipForm)
     tags, skips = checked_tags(form.tags), form.if_duplicate == "skip"
-    if form.mode == "async":
+    if is_for_later(request, mode, form.mode):
         new = NewJob("clip", {**form.model_dump(exclude={"mode"}), "tags": list(tags)})
         return accepted(await resources.jobs.add_upload(new, upload), response)
     stored = await run_in_threadpool(resources.library.clip_of, upload.sha256) if skips else None

@@ -65,8 +65,11 @@ async def swap_model(
     "/model/swap",
     status_code=204,
     summary="Give a change of model up",
-    responses=problems(404, 507),
+    responses=problems(404),
 )
 async def cancel_swap(resources: ResourcesDep) -> None:
-    """Give the change up that is under way; the former model goes on answering."""
+    """Give the change up that is under way; the former model goes on answering.
+
+    `GET /model` tells when it has ended.
+    """
     await run_in_threadpool(resources.swap.cancel)

@@ -114,6 +114,18 @@ def test_a_scope_holds_the_smaller_ones(
         assert 'scope="write"' in change.headers["www-authenticate"]
 
 
+def test_a_classification_that_is_kept_on_disk_needs_more_than_reading(
+    client: TestClient, keys: ApiKeyStore
+) -> None:
+    reader, writer = bearer(token(keys, "read")), bearer(token(keys, "write"))
+    assert client.post("/classify", headers=reader, files=file_part()).status_code == 200
+    for asked in ({"params": {"mode": "async"}}, {"data": {"mode": "async"}}):
+        reply = client.post("/classify", headers=reader, files=file_part(), **asked)
+        assert_problem(reply, 403, "insufficient_scope")
+        reply = client.post("/classify", headers=writer, files=file_part(), **asked)
+        assert reply.status_code == 202
+
+
 def test_a_refused_upload_is_not_read(tmp_path: Path) -> None:
     from tests.service.test_upload import Exchange, endless
 

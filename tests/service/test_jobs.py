@@ -53,7 +53,7 @@ def wait_for(client: TestClient, job_id: str, *states: str) -> dict[str, Any]:
 def send(
     client: TestClient, path: str = "/clips", content: bytes | None = None, **data: Any
 ) -> str:
-    reply = client.post(path, files=file_part(content), data={"mode": "async", **data})
+    reply = client.post(path, params={"mode": "async"}, files=file_part(content), data=data)
     assert reply.status_code == 202, reply.text
     job_id: str = reply.json()["job_id"]
     assert reply.headers["location"] == f"/jobs/{job_id}"

@@ -33,6 +33,8 @@ OPERATIONS = {
     ("get", "/jobs/{job_id}/events"),
     ("post", "/jobs/{job_id}/retry"),
     ("get", "/model"),
+    ("post", "/model"),
+    ("delete", "/model/swap"),
     ("get", "/session"),
     ("post", "/session"),
     ("delete", "/session"),

@@ -12,6 +12,7 @@ from service.cancellation import Cancellation
 from service.errors import Overloaded
 from service.pool import BoundedPool
 from tests.service.conftest import assert_problem, file_part, make_app
+from tests.service.test_jobs import wait_for
 
 
 def test_a_full_pool_refuses_and_recovers() -> None:
@@ -114,12 +115,16 @@ def test_an_overloaded_service_says_when_to_come_again_and_still_answers_texts(
             reply = client.post("/classify", files=file_part())
             assert_problem(reply, 429, "overloaded")
             assert int(reply.headers["retry-after"]) >= 1
+            # A job waits on the disk, and not in the queue.
+            later = client.post("/classify", params={"mode": "async"}, files=file_part())
+            assert later.status_code == 202
             assert client.get("/readyz").status_code == 200
             assert client.post("/retrieve", json={"query": "rain"}).status_code == 200
         finally:
             embedder.gate.set()
             busy.join()
         assert replies == [200]
+        wait_for(client, later.json()["job_id"], "done")
         assert client.post("/classify", files=file_part()).status_code == 200
 
 

@@ -14,6 +14,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from model.fake import FakeEmbedder
 from service.app import create_app
 from service.settings import Settings
 from tests.service.media import mp4, wav
@@ -40,7 +41,9 @@ MANY_EXAMPLES = 300
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("schema")) as url:
+    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("schema")) as url:
+        # Some requests ask for the bundled model.
+        patch.setattr("service.resources.load_embedder", lambda settings: FakeEmbedder())
         for name, content in (("a.wav", wav()), ("a.mp4", mp4())):
             httpx.post(f"{url}/clips", files={"file": (name, content)}).raise_for_status()
         yield url
