@@ -1,8 +1,8 @@
 """A decoder in a process of its own; `service.decoding` starts it, feeds it and kills it.
 
 It reads tasks from a socket, `(function, arguments)`, calls the generator function and sends back
-what it yields, item by item: `("item", value)`, then `("done", value)` or `("failed", error)`. A
-full socket makes it wait, which is the back-pressure. It imports what decodes and nothing else:
+what it yields, item by item, then what it returns or raises (`service.decode_messages`). A full
+socket makes it wait, which is the back-pressure. It imports what decodes and nothing else:
 many of them run, and one is started anew after each file that kills it.
 """
 
@@ -13,14 +13,11 @@ import pickle
 import resource
 import signal
 import sys
-import traceback
 from multiprocessing.connection import Connection
-from typing import Any, Literal
 
-from model.errors import DecodeMemoryExceeded, ModelError
+from model.errors import DecodeMemoryExceeded
 from model.media import tasks as _loaded_before_the_first_task  # noqa: F401
-
-Message = tuple[Literal["ready", "item", "done", "failed"], Any]
+from service.decode_messages import encode
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,7 +35,7 @@ def main() -> None:
     connection = Connection(socket_number)
     # The socket breaks where the parent is gone, or has given this process up.
     with contextlib.suppress(EOFError, ConnectionError):
-        connection.send(("ready", None))
+        connection.send_bytes(encode("ready", None))
         while True:
             _serve(connection, memory_bytes)
 
@@ -61,9 +58,9 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
             try:
                 item = next(items)
             except StopIteration as stop:
-                connection.send(("done", stop.value))
+                connection.send_bytes(encode("done", stop.value))
                 return
-            connection.send(("item", item))
+            connection.send_bytes(encode("item", item))
     except ConnectionError:
         raise
     except MemoryError:
@@ -73,18 +70,7 @@ def _serve(connection: Connection, memory_bytes: int) -> None:
         )
     except Exception as raised:
         error = raised
-        if not isinstance(error, ModelError):
-            error.add_note(f"In the decoding process:\n{traceback.format_exc()}")
-    connection.send(("failed", _sendable(error)))
-
-
-def _sendable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        # Whatever it is that cannot travel, its words can.
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    connection.send_bytes(encode("failed", error))
 
 
 if __name__ == "__main__":

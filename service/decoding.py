@@ -17,11 +17,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from model.errors import DecodeMemoryExceeded, DecoderCrashed, DecodeTimeout
 from service.cancellation import Cancellation, WorkCancelled
-from service.decode_worker import Message
+from service.decode_messages import Kind, MessageRefused, decode
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ class DecodePool:
         Left early, or cancelled, the process is killed.
 
         Args:
-            function: found by its module and name there; its arguments and items are pickled.
+            function: found by its module and name there; its arguments are pickled, what it yields
+                and returns are of the types of `service.decode_messages`.
             arguments: what it is called with.
             silence_seconds: its own time limit; silent for the grace longer, it is killed.
             cancellation: of the work that needs this.
@@ -115,9 +116,10 @@ class DecodePool:
         Raises:
             DecodeTimeout: it was silent for too long.
             DecodeMemoryExceeded: it needed more memory than it may have.
-            DecoderCrashed: the process died.
+            DecoderCrashed: the process died, or sent what no decoder sends.
             WorkCancelled: nobody waits for it any more.
-            Exception: whatever the function raises.
+            MediaError, RuntimeError: what the function raises; what is no MediaError is told in
+                words.
         """
         worker = self._acquire(cancellation)
         is_usable = False
@@ -246,11 +248,12 @@ class _Worker:
                 },
             )
             self._connection: Connection = Connection(ours.detach())
+        self._memory_bytes = memory_bytes
         self.served = 0
         try:
             if not self._connection.poll(START_SECONDS):
                 raise TimeoutError(f"it was not ready within {START_SECONDS:g} s")
-            self._connection.recv()
+            self._read()
         except (OSError, EOFError, TimeoutError):
             self.kill()
             self.bury()
@@ -271,19 +274,30 @@ class _Worker:
         except ConnectionError:
             raise self._crash() from None
 
-    def receive(self, seconds: float) -> Message:
-        """Return its next message. Raises DecodeTimeout, having killed it, or DecoderCrashed."""
+    def receive(self, seconds: float) -> tuple[Kind, Any]:
+        """Return its next message. Raises DecodeTimeout or DecoderCrashed; it is dead then."""
         try:
             if self._connection.poll(seconds):
-                message: Message = self._connection.recv()
-                return message
+                return self._read()
+        except MessageRefused as error:
+            self.kill()
+            logger.error("a decoding process was stopped for what it sent: %s", error)
+            raise DecoderCrashed(
+                "The decoder was taken over or damaged by this file, and stopped; send another "
+                "encoding of it."
+            ) from error
         except (EOFError, OSError):
+            self.kill()
             raise self._crash() from None
         self.kill()
         raise DecodeTimeout(
             f"The decoder did not answer for {seconds:g} s and was stopped; the file is damaged or "
             "made to do this; send another encoding of it."
         )
+
+    def _read(self) -> tuple[Kind, Any]:
+        # What it may not hold it cannot send, and must not make its reader hold.
+        return decode(self._connection.recv_bytes(self._memory_bytes))
 
     def kill(self) -> None:
         self._process.kill()

@@ -3,17 +3,20 @@
 import ctypes
 import os
 import signal
+import struct
+import sys
 import time
 from collections.abc import Generator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from model.errors import EncryptedMedia
 from model.media.tasks import ClipHead
 
 
-def count(to: int) -> Generator[int, None, str]:
+def count(to: int) -> Generator[int, None, bytes]:
     yield from range(to)
-    return "done"
+    return b"done"
 
 
 def process_id() -> Generator[int, None, None]:
@@ -28,6 +31,21 @@ def sleep_for_ever() -> Generator[int, None, None]:
 
 def allocate(gigabytes: int) -> Generator[int, None, None]:
     yield len(bytearray(gigabytes * 2**30))
+
+
+def send(message: bytes) -> Generator[int, None, None]:
+    """Send a message as a decoder would that a file has taken over."""
+    sender = Connection(int(sys.argv[1]))
+    sender.send_bytes(message)
+    time.sleep(10_000)
+    yield 1
+
+
+def claim(length: int) -> Generator[int, None, None]:
+    """Begin a message of so many bytes."""
+    os.write(int(sys.argv[1]), struct.pack("!iQ", -1, length))
+    time.sleep(10_000)
+    yield 1
 
 
 def abort() -> Generator[int, None, None]:

@@ -1,6 +1,7 @@
 """The decode pool: whatever a file does to its decoder, it costs one answer and one process."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def is_gone(process_id: int) -> bool:
 
 
 def test_items_and_the_result_come_back_in_order(pool: DecodePool) -> None:
-    assert read(pool, decoders.count, 1000) == (list(range(1000)), "done")
+    assert read(pool, decoders.count, 1000) == (list(range(1000)), b"done")
 
 
 def test_a_clip_decodes_there_as_it_does_here(pool: DecodePool, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_errors_cross_as_themselves_and_cost_no_process(pool: DecodePool, tmp_pa
 
     with pytest.raises(EncryptedMedia, match="send it without"):
         read(pool, decoders.refuse)
-    with pytest.raises(ZeroDivisionError, match="a fault of ours") as caught:
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: a fault of ours") as caught:
         read(pool, decoders.fail)
 
     assert "decoders.py" in caught.value.__notes__[0]
@@ -137,6 +138,37 @@ def test_pain_01_a_file_that_kills_its_decoder_is_told_so(
 ) -> None:
     with pytest.raises(DecoderCrashed, match=cause):
         read(pool, function)
+
+    assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
+
+
+class Hostile:
+    """Makes whoever unpickles it write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return open, (str(self._path), "w")
+
+
+def test_a_decoder_that_was_taken_over_cannot_take_over_its_parent(
+    pool: DecodePool, tmp_path: Path
+) -> None:
+    trap = tmp_path / "executed"
+    [process], _ = read(pool, decoders.process_id)
+
+    with pytest.raises(DecoderCrashed, match="taken over"):
+        read(pool, decoders.send, pickle.dumps(("item", Hostile(trap))))
+
+    assert not trap.exists()
+    assert is_gone(process)
+    assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
+
+
+def test_a_decoder_cannot_make_its_parent_hold_more_than_it_may_itself(pool: DecodePool) -> None:
+    with pytest.raises(DecoderCrashed):
+        read(pool, decoders.claim, 2**40)
 
     assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
 
