@@ -142,6 +142,7 @@ def through_batchers(embedder: Embedder, clients: int, seconds: float) -> float:
         batch_rows=settings.batch_rows,
         wait_seconds=settings.batch_wait_milliseconds / 1000,
         max_failures=settings.max_model_failures,
+        answer_seconds=settings.model_timeout_seconds,
         # All clients send at once, so there is more to come until each has something waiting.
         is_more_coming=lambda waiting: waiting < clients,
         on_broken=sys.exit,

@@ -26,7 +26,7 @@ from model.checkpoint import (
     load_checkpoint,
 )
 from model.config import Calibration
-from model.device import batch_slices, resolve_device, to_numpy, typed_out_of_memory
+from model.device import MAX_BATCH_ROWS, batch_slices, resolve_device, to_numpy, typed_out_of_memory
 from model.embedding import (
     ClassText,
     ClipEmbedding,
@@ -183,8 +183,13 @@ class BackboneEmbedder(ABC):
     def warm_up(self) -> None:
         """Run text, sound and pictures once, so that lazy initialisation is over."""
         self.embed_texts(["warm up"])
-        for forwarded in self.forward([self.prepare(blank_chunk(self.decode_spec))]):
-            self.finish(forwarded)
+        blank = self.prepare(blank_chunk(self.decode_spec))
+        # A GPU takes its memory and chooses its kernels for the largest batch too; a CPU would only
+        # need seconds for it.
+        largest = 1 if self._device == "cpu" else MAX_BATCH_ROWS
+        for rows in sorted({1, largest}):
+            for forwarded in self.forward([blank] * rows):
+                self.finish(forwarded)
 
 
 class Embedder(BackboneEmbedder):

@@ -103,7 +103,7 @@ def create_app(
         embedder: used instead of the model that the settings name.
         tracer_provider: records traces, instead of what the OTEL_* variables ask for; shut down
             at the end of the lifespan.
-        on_broken: called with a reason, from some thread, when the model has failed too often and
+        on_broken: called with a reason, from some thread, when the model fails or hangs and
             the process should end.
     """
     observation = Observation(tracing=Tracing(tracer_provider or provider_from_environment()))

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
+WATCH_SECONDS = 0.5
+"""How often it is looked how long the model has taken."""
+
 STOP_SECONDS = 5.0
 """How long closing waits for a call of the model that may never end."""
 
@@ -35,12 +38,14 @@ class BatchLimits:
             brings the items bounds them.
         wait_seconds: how long a batch's first item may wait for others that are on their way.
         max_failures: checks of the model that may fail in a row before it is given up.
+        answer_seconds: how long one call of the model may take before it is given up.
     """
 
     max_rows: int
     max_waiting_rows: int | None
     wait_seconds: float
     max_failures: int
+    answer_seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +61,7 @@ class Batcher(Generic[ItemT, ResultT]):
     Where the model fails on a group, its items are tried one by one, so that one bad item fails
     alone; where memory runs out, halves are tried. After an item that failed alone, the model is
     checked with one that is known to be good: that tells whether the item or the model is to blame.
+    Where the model does not answer at all, all that wait are told so, and nothing more is taken.
 
     Args:
         name: of the thread, and in messages.
@@ -90,8 +96,12 @@ class Batcher(Generic[ItemT, ResultT]):
         self._waiting_rows = 0
         self._taken: list[_Job[ItemT, ResultT]] = []
         self._failures = 0
+        self._called_at: float | None = None
         self._closed = False
+        self._stopped = threading.Event()
         self._thread = self._started_thread()
+        watch = threading.Thread(target=self._watch, name=f"watch-{name}", daemon=True)
+        watch.start()
 
     @property
     def is_healthy(self) -> bool:
@@ -133,16 +143,39 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def close(self) -> None:
         """Answer what waits with NotReady, and wait a little for the batch that runs."""
+        self._end(NotReady("The service is stopping."), wait_seconds=STOP_SECONDS)
+
+    def _end(self, answer: Exception, *, wait_seconds: float) -> None:
+        """Take nothing more; `answer` is for what waits, and for the batch if it takes longer."""
         with self._changed:
             self._closed = True
             waiting = list(self._waiting)
             self._waiting.clear()
             self._changed.notify_all()
+        self._stopped.set()
         for job in waiting:
-            _fail(job, NotReady("The service is stopping."))
-        self._thread.join(STOP_SECONDS)
+            _fail(job, answer)
+        self._thread.join(wait_seconds)
         for job in self._taken:
-            _fail(job, NotReady("The service is stopping."))
+            _fail(job, answer)
+
+    def _watch(self) -> None:
+        """Give the model up once a call of it has taken too long: it cannot be called back."""
+        limit = self._limits.answer_seconds
+        while not self._stopped.wait(WATCH_SECONDS):
+            since = self._called_at
+            if since is not None and time.monotonic() - since > limit:
+                reason = f"The model has not answered for {limit:g} s on {self._name}"
+                self._failures += 1
+                self._end(ModelFailed(f"{reason}; try again later."), wait_seconds=0)
+                self._on_broken(f"{reason}; AVGZSL_MODEL_TIMEOUT_SECONDS is the limit.")
+
+    def _call(self, items: Sequence[ItemT]) -> Sequence[ResultT]:
+        self._called_at = time.monotonic()
+        try:
+            return self._forward(items)
+        finally:
+            self._called_at = None
 
     def _require_room(self, rows: int) -> None:
         limit = self._limits.max_waiting_rows
@@ -209,7 +242,7 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _answer(self, jobs: Sequence[_Job[ItemT, ResultT]]) -> None:
         try:
-            results = self._forward([job.item for job in jobs])
+            results = self._call([job.item for job in jobs])
         except OutOfMemory as error:
             self._answer_smaller(jobs, len(jobs) // 2, error)
         except Exception as error:
@@ -240,7 +273,7 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _check_model(self) -> None:
         try:
-            self._forward([self._good_item])
+            self._call([self._good_item])
         except Exception as error:
             self._blame_model(error)
         else:

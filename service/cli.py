@@ -4,7 +4,9 @@ Nothing heavy is imported at the top: `avgzsl --help` should answer at once.
 """
 
 import gc
+import os
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,7 +103,12 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
     try:
         run_server(settings, listener, on_ready=on_ready)
     except ServerFailed as error:
-        fail(str(error))
+        try:
+            fail(str(error))
+        finally:
+            # A device that hangs would keep the interpreter from ending.
+            sys.stdout.flush()
+            os._exit(1)
 
 
 def _listening_socket(settings: "Settings") -> socket.socket:

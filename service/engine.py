@@ -28,7 +28,7 @@ class Engine:
         metrics: where its calls are counted and timed.
         batch_rows: windows of sound and pictures in a batch.
         wait_seconds: how long a chunk may wait for others.
-        max_failures: see `BatchLimits`.
+        max_failures, answer_seconds: see `BatchLimits`.
         is_more_coming: whether there will be more chunks than so many.
         on_broken: called with a reason when the model is given up.
     """
@@ -41,6 +41,7 @@ class Engine:
         batch_rows: int,
         wait_seconds: float,
         max_failures: int,
+        answer_seconds: float,
         is_more_coming: Callable[[int], bool],
         on_broken: Callable[[str], None],
     ) -> None:
@@ -49,14 +50,14 @@ class Engine:
             "chunks of clips",
             _counted(metrics, "forward", "windows", embedder.forward, rows=_chunk_rows),
             rows=_chunk_rows,
-            limits=BatchLimits(batch_rows, None, wait_seconds, max_failures),
+            limits=BatchLimits(batch_rows, None, wait_seconds, max_failures, answer_seconds),
             good_item=embedder.prepare(blank_chunk(embedder.decode_spec)),
             is_more_coming=is_more_coming,
             on_broken=on_broken,
         )
         # Texts come whole, so there is none to wait for: those that come while the model works on
         # others are a batch.
-        limits = BatchLimits(batch_rows, WAITING_TEXTS, 0.0, max_failures)
+        limits = BatchLimits(batch_rows, WAITING_TEXTS, 0.0, max_failures, answer_seconds)
         self.texts: Batcher[Sequence[str], Matrix] = Batcher(
             "texts",
             _counted(metrics, "embed_texts", "texts", _joined(embedder.embed_texts), rows=len),
@@ -85,9 +86,10 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every path once, through the batchers. Raises what the model raises."""
-        self.embedder.warm_up()
+        # The batchers first: they notice a model that never answers.
         for check in self.checks():
             check.result()
+        self.embedder.warm_up()
 
     def close(self) -> None:
         """Stop the batchers."""

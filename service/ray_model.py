@@ -64,6 +64,7 @@ class HostedModel:
             batch_rows=settings.batch_rows,
             wait_seconds=settings.batch_wait_milliseconds / 1000,
             max_failures=settings.max_model_failures,
+            answer_seconds=settings.model_timeout_seconds,
             is_more_coming=lambda waiting: self._under_way > waiting,
             on_broken=on_broken,
         )

@@ -276,6 +276,7 @@ def _make_pipeline(
         batch_rows=settings.batch_rows,
         wait_seconds=settings.batch_wait_milliseconds / 1000,
         max_failures=settings.max_model_failures,
+        answer_seconds=settings.model_timeout_seconds,
         is_more_coming=lambda waiting: intake.clips.taken > waiting,
         on_broken=lambda reason: on_broken(engine, reason),
     )

@@ -183,6 +183,13 @@ class Settings(BaseSettings):
         description="Checks of the model that may fail in a row, each after a failed request or "
         "by the readiness check; then the service stops, for its supervisor to start it anew.",
     )
+    model_timeout_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=86_400,
+        description="How long one call of the model may take; then all that wait for it get 503, "
+        "and the service stops, for its supervisor to start it anew.",
+    )
     max_job_duration_seconds: float = Field(
         default=14_400.0, gt=0, le=604_800, description="How long a clip of a job may play."
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.errors import OutOfMemory
-from service.batching import Batcher, BatchLimits
+from service.batching import WATCH_SECONDS, Batcher, BatchLimits
 from service.errors import ModelFailed, NotReady, Overloaded
 
 SECONDS = 60
@@ -59,6 +59,7 @@ def batcher_of() -> Iterator[MakeBatcher]:
             "max_waiting_rows": None,
             "wait_seconds": 0.0,
             "max_failures": 3,
+            "answer_seconds": 600.0,
         }
         limits |= {key: options.pop(key) for key in list(options) if key in limits}
         made.append(
@@ -274,6 +275,42 @@ def test_pain_09_too_many_waiting_rows_are_refused_but_a_large_item_has_its_turn
 
     assert large.result(SECONDS) == 100
     assert batcher.submit(1).result(SECONDS) == 2
+
+
+def test_pain_01_a_model_that_never_answers_is_given_up_and_leaves_nobody_waiting(
+    model: Doubling, batcher_of: MakeBatcher
+) -> None:
+    reasons: list[str] = []
+    batcher = batcher_of(model, answer_seconds=0.2, on_broken=reasons.append)
+    model.gate.clear()
+    hanging = batcher.submit(1)
+    assert model.begun.wait(SECONDS)
+    waiting = batcher.submit(2)
+
+    for future in (hanging, waiting):
+        with pytest.raises(ModelFailed, match=r"not answered for 0\.2 s on numbers"):
+            future.result(SECONDS)
+    with pytest.raises(NotReady):
+        batcher.submit(3)
+    assert not batcher.is_healthy
+
+    model.gate.set()
+    batcher.close()
+    assert len(reasons) == 1
+    assert "AVGZSL_MODEL_TIMEOUT_SECONDS" in reasons[0]
+
+
+def test_a_model_that_has_nothing_to_do_is_not_given_up(
+    model: Doubling, batcher_of: MakeBatcher
+) -> None:
+    reasons: list[str] = []
+    batcher = batcher_of(model, answer_seconds=0.1, on_broken=reasons.append)
+    assert batcher.submit(1).result(SECONDS) == 2
+
+    time.sleep(3 * WATCH_SECONDS)
+
+    assert batcher.submit(2).result(SECONDS) == 4
+    assert reasons == []
 
 
 def test_closing_answers_what_waits(model: Doubling, batcher_of: MakeBatcher) -> None:

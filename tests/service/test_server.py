@@ -166,3 +166,45 @@ def test_pain_02_a_model_that_fails_too_often_ends_the_process_with_the_reason(
         prober.join(60)
 
     assert statuses == [503, 503]
+
+
+class Hanging(FakeEmbedder):
+    """Answers until it is told to hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = threading.Event()
+        self.is_over = threading.Event()
+
+    def forward(self, prepared: Any) -> Any:
+        if self.hangs.is_set():
+            self.is_over.wait()
+        return super().forward(prepared)
+
+
+def test_pain_01_a_model_that_hangs_costs_its_callers_503_and_ends_the_process_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Hanging()
+
+    def with_fake(settings: Settings, *, on_broken: Callable[[str], None]) -> Any:
+        options = {"model_timeout_seconds": 1.0}
+        return make_app(settings.data_dir, embedder=embedder, on_broken=on_broken, **options)
+
+    def classify(url: str) -> None:
+        embedder.hangs.set()
+        reply = httpx.post(f"{url}/classify", files={"file": ("a.wav", wav())}, timeout=60)
+        replies.append((reply.status_code, reply.json()["code"]))
+
+    replies: list[tuple[int, str]] = []
+    monkeypatch.setattr(server_module, "create_app", with_fake)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        caller = threading.Thread(target=classify, args=(url,))
+        with pytest.raises(ServerFailed, match=r"not answered for 1 s on chunks of clips"):
+            run_server(Settings(data_dir=tmp_path), listener, on_ready=caller.start)
+        caller.join(60)
+    embedder.is_over.set()
+
+    assert replies == [(503, "model_failed")]
