@@ -2,9 +2,10 @@
 
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
@@ -120,24 +121,28 @@ class CatalogueWriter(CatalogueReader):
         self._session.add(VocabularyRow(vocabulary_id=vocabulary_id, seeded_at=datetime.now(UTC)))
         self._session.flush()
         rows = {row.key: row for row in self._session.scalars(select(ClassRow))}
-        added, found = [], []
+        added: dict[str, NewClass] = {}
+        found = []
         for new in classes:
             row = rows.get(name_key(new.name))
             if row is None:
-                row = rows[name_key(new.name)] = self._class_row(new, vocabulary_id)
-                added.append(row)
+                first = added.setdefault(name_key(new.name), new)
+                if new.seen and not first.seen:
+                    added[name_key(new.name)] = replace(first, seen=True)
             elif new.seen and not row.seen:
                 row.seen = True
                 found.append(row)
-        self._session.add_all(added)
         self._session.flush()
-        self._log(CLASS, {row.id for row in (*added, *found)})
+        self._log(
+            CLASS,
+            [*self._insert_classes(added.values(), vocabulary_id), *(row.id for row in found)],
+        )
         return len(added)
 
     def add_class(self, new: NewClass) -> ClassRow:
         """Insert a user's class, whose text is already checked. Raises ClassExists."""
         self._refuse_taken(new.name, unless=None)
-        row = self._class_row(new, None)
+        row = self._class_row(_stored(new, None))
         self._session.add(row)
         self.class_changed(row)
         return row
@@ -145,7 +150,8 @@ class CatalogueWriter(CatalogueReader):
     def rename_class(self, row: ClassRow, name: str, synonyms: Sequence[str]) -> None:
         """Set a class's name and synonyms. Raises ClassExists where another has the name."""
         self._refuse_taken(name, unless=row)
-        _set_words(row, name, synonyms)
+        for column, value in _words(name, synonyms).items():
+            setattr(row, column, value)
 
     def set_class_vector(self, row: ClassRow, vector: Vector) -> None:
         """Replace a class's vector (D,) by the model in use."""
@@ -207,7 +213,7 @@ class CatalogueWriter(CatalogueReader):
 
     def restore_classes(self, classes: Iterable[StoredClass]) -> None:
         """Insert classes as they were; their text and vectors are already checked."""
-        self._restore(self._stored_class_row(stored) for stored in classes)
+        self._restore(self._class_row(stored) for stored in classes)
 
     def restore_clips(self, clips: Iterable[StoredClip]) -> None:
         """Insert clips as they were; their text and vectors are already checked."""
@@ -236,24 +242,24 @@ class CatalogueWriter(CatalogueReader):
         """Say that a clip has no thumbnail."""
         row.thumbnail_hash = None
 
-    def _class_row(self, new: NewClass, vocabulary_id: str | None) -> ClassRow:
-        return self._stored_class_row(
-            StoredClass(uuid.uuid4().hex, datetime.now(UTC), True, vocabulary_id, new)
-        )
+    def _class_row(self, stored: StoredClass) -> ClassRow:
+        vector = ClassVectorRow(model_id=self._model_id, vector=stored.new.vector)
+        return ClassRow(**_class_columns(stored), vectors=[vector])
 
-    def _stored_class_row(self, stored: StoredClass) -> ClassRow:
-        new = stored.new
-        row = ClassRow(
-            class_id=stored.class_id,
-            description=new.description,
-            seen=new.seen,
-            enabled=stored.enabled,
-            vocabulary_id=stored.vocabulary_id,
-            created_at=stored.created_at,
-            vectors=[ClassVectorRow(model_id=self._model_id, vector=new.vector)],
-        )
-        _set_words(row, new.name, new.synonyms)
-        return row
+    def _insert_classes(self, classes: Collection[NewClass], vocabulary_id: str) -> list[int]:
+        """Insert a vocabulary's classes at once, not object by object; return the rows' ids."""
+        columns = [_class_columns(_stored(new, vocabulary_id)) for new in classes]
+        if not columns:
+            return []
+        ids = self._session.scalars(
+            insert(ClassRow).returning(ClassRow.id, sort_by_parameter_order=True), columns
+        ).all()
+        vectors = [
+            {"class_row": row_id, "model_id": self._model_id, "vector": new.vector}
+            for row_id, new in zip(ids, classes, strict=True)
+        ]
+        self._session.execute(insert(ClassVectorRow), vectors)
+        return list(ids)
 
     def _clip_row(self, stored: StoredClip) -> ClipRow:
         new = stored.new
@@ -293,11 +299,30 @@ class CatalogueWriter(CatalogueReader):
         )
 
 
-def _set_words(row: ClassRow, name: str, synonyms: Sequence[str]) -> None:
-    row.name = name
-    row.key = name_key(name)
-    row.synonyms = list(synonyms)
-    row.search_text = "\n".join(name_key(text) for text in (name, *synonyms))
+def _stored(new: NewClass, vocabulary_id: str | None) -> StoredClass:
+    return StoredClass(uuid.uuid4().hex, datetime.now(UTC), True, vocabulary_id, new)
+
+
+def _class_columns(stored: StoredClass) -> dict[str, Any]:
+    new = stored.new
+    return {
+        "class_id": stored.class_id,
+        "description": new.description,
+        "seen": new.seen,
+        "enabled": stored.enabled,
+        "vocabulary_id": stored.vocabulary_id,
+        "created_at": stored.created_at,
+        **_words(new.name, new.synonyms),
+    }
+
+
+def _words(name: str, synonyms: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "key": name_key(name),
+        "synonyms": list(synonyms),
+        "search_text": "\n".join(name_key(text) for text in (name, *synonyms)),
+    }
 
 
 def _tag_rows(tags: Sequence[str]) -> list[ClipTagRow]:

@@ -230,6 +230,18 @@ def test_seeding_keeps_a_users_class_and_marks_it_seen(library: Library) -> None
     assert (scores.seen.tolist(), scores.similarity.tolist()) == ([True], [[1]])
 
 
+def test_a_vocabulary_that_has_a_name_twice_seeds_it_once_and_seen_if_either_is(
+    library: Library,
+) -> None:
+    vocabulary = [new_class("dog", axis(0)), new_class("Dog", axis(1), seen=True)]
+
+    assert library.seed_classes("v", vocabulary) == 1
+
+    (kept,) = library.list_classes().items
+    assert (kept.name, kept.seen) == ("dog", True)
+    assert library.label_similarities(axis(0)[None]).similarity.tolist() == [[1]]
+
+
 def test_a_vocabulary_with_an_unfit_name_seeds_nothing(library: Library) -> None:
     with pytest.raises(InvalidClassName):
         library.seed_classes("v", [new_class("dog"), new_class("")])
