@@ -61,6 +61,16 @@ docs: $(INSTALLED_DEV) ## build the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open build/site/index.html, or: $(BIN)/python -m http.server --directory build/site 8001"
 
+INSTALLED_BENCH := $(VENV)/.installed-bench
+
+$(INSTALLED_BENCH): $(INSTALLED_DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+.PHONY: bench
+bench: $(INSTALLED_BENCH) ## run the benchmarks (an hour) and write benchmarks/REPORT.md; DATA=folder for accuracy
+	$(BIN)/python benchmarks/report.py $(if $(DATA),--data $(DATA))
+
 .PHONY: page
 page: ## build the page at / (needs node 20 and npm; the result is committed)
 	cd service/page && npm ci --no-audit --no-fund && npm run check && npm run build
