@@ -67,18 +67,26 @@ class Classifier:
         queries = np.array([v for row in rows for v in row.values()], np.float32)
         queries = queries.reshape(-1, self._card.embedding_dim)
         with self._observation.timed("search"):
-            scores = await run_in_threadpool(
-                self._library.label_similarities, queries, model_id=self._card.space_id
+            scores, rankings = await run_in_threadpool(
+                self._stored_scores, queries, () if candidates else rows
             )
         if candidates:
             scores = await self._candidate_scores(queries, candidates, scores)
+            rankings = await run_in_threadpool(_rankings, rows, scores, self._calibration)
         elif not scores.names:
             raise NoClasses(
                 "There is no class to choose from; add one with POST /classes, or send "
                 "candidate_labels."
             )
-        clip, *windows = await run_in_threadpool(_rankings, rows, scores, self._calibration)
+        clip, *windows = rankings
         return Classification(scores.names, scores.seen, clip, tuple(windows))
+
+    def _stored_scores(
+        self, queries: NDArray[np.float32], rows: Sequence[Present]
+    ) -> tuple[LabelScores, list[LabelRanking | None]]:
+        """Search the library's classes and rank them for `rows`: one change of threads for both."""
+        scores = self._library.label_similarities(queries, model_id=self._card.space_id)
+        return scores, _rankings(rows, scores, self._calibration) if scores.names else []
 
     async def _candidate_scores(
         self, queries: NDArray[np.float32], candidates: Sequence[str], stored: LabelScores

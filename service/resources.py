@@ -203,7 +203,8 @@ def get_resources(connection: HTTPConnection) -> Resources:
     return resources
 
 
-def _request_resources(request: Request) -> Resources:
+# FastAPI calls a function that is not async in a thread.
+async def _request_resources(request: Request) -> Resources:
     return get_resources(request)
 
 

@@ -1,4 +1,4 @@
-"""Receiving a file: streamed to disk and counted on the way, never held in memory.
+"""Receiving a file: streamed to disk and counted on the way, never held in memory whole.
 
 Starlette's own form parser spools every file to its end before a handler runs, and its part limit
 does not bound files; so the body is parsed here as it arrives, and reading stops at the limit.
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 from python_multipart.multipart import parse_options_header
@@ -21,6 +21,9 @@ from index.durable import storage_errors
 from service.bodies import content_type, form_values, validated
 from service.errors import MalformedMultipart, UnsupportedMediaType, shown
 from service.multipart_form import FILE_FIELD, FormLimits, FormReader, file_too_large
+
+PIECE_BYTES = 2**20
+"""How much is held in memory before it is written: each write costs a change of threads."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -72,10 +75,7 @@ class UploadDirectory:
         self._check_declared_length(request)
         path = self._directory / uuid.uuid4().hex
         try:
-            with storage_errors("create a file for the upload"):
-                file = await run_in_threadpool(path.open, "xb")
-            with file:
-                sha256 = await self._store(request, reader, file)
+            sha256 = await self._store(request, reader, path)
             yield Upload(path, reader.filename, reader.content_type, sha256, reader.fields)
         finally:
             path.unlink(missing_ok=True)
@@ -85,23 +85,29 @@ class UploadDirectory:
         if declared.isdecimal() and int(declared) > self._limits.max_body_bytes:
             raise file_too_large(self._limits)
 
-    async def _store(self, request: Request, reader: FormReader, file: BinaryIO) -> str:
+    async def _store(self, request: Request, reader: FormReader, path: Path) -> str:
         """Write the file and return the SHA-256 of its bytes, hexadecimal."""
         digest = hashlib.sha256()
         received = 0
+        held = bytearray()
         async for chunk in request.stream():
             piece = reader.feed(chunk)
             received += len(chunk)
             if received > self._limits.max_body_bytes:
                 raise file_too_large(self._limits)
-            if piece:
-                digest.update(piece)
-                with storage_errors("store the upload"):
-                    await run_in_threadpool(file.write, piece)
+            digest.update(piece)
+            held += piece
+            if len(held) >= PIECE_BYTES:
+                await run_in_threadpool(_append, path, bytes(held))
+                held.clear()
         reader.finish()
-        with storage_errors("store the upload"):
-            await run_in_threadpool(file.flush)
+        await run_in_threadpool(_append, path, bytes(held))
         return digest.hexdigest()
+
+
+def _append(path: Path, piece: bytes) -> None:
+    with storage_errors("store the upload"), path.open("ab") as file:
+        file.write(piece)
 
 
 def _boundary(request: Request) -> bytes:

@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -53,6 +54,10 @@ _OPTIONS = {
     "enable_drefs": "0",
     "use_absolute_path": "0",
 }
+
+_WAVE_OPTIONS = {"max_probe_packets": "8"}
+"""FFmpeg looks for compressed sound among the samples of WAV: in 32 packets, for longer than it
+decodes them. A frame of it is some kB, so that the first packets tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +210,15 @@ def check_size(size_bytes: int, limits: MediaLimits) -> None:
         )
 
 
-def _open(file: BinaryIO, limits: MediaLimits, budget: Budget) -> InputContainer:
+def _open(file: BufferedReader, limits: MediaLimits, budget: Budget) -> InputContainer:
+    options = _OPTIONS | {"max_pixels": str(limits.max_frame_pixels)}
+    if file.peek(12)[8:12] == b"WAVE":
+        options |= _WAVE_OPTIONS
     try:
         container = av.open(
             _BoundedFile(file, budget),
             "r",
-            options=_OPTIONS | {"max_pixels": str(limits.max_frame_pixels)},
+            options=options,
             metadata_errors="ignore",
             timeout=limits.decode_timeout_seconds,
             io_open=_refuse_reference,

@@ -3,10 +3,12 @@ import struct
 import subprocess
 import sys
 import time
+import wave
 from io import BytesIO
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from conftest import Pictures, Render, Sound
 
@@ -261,3 +263,28 @@ def test_a_track_is_encrypted_if_all_its_sample_entries_are():
 def test_a_box_larger_than_any_file_ends_the_search():
     huge = struct.pack(">I4sQ", 1, b"free", 2**64 - 1)
     assert encrypted_track_ids(BytesIO(huge + _box(b"moov"))) == frozenset()
+
+
+def test_compressed_sound_that_a_wav_passes_off_as_samples_is_recognised(tmp_path: Path):
+    raw = BytesIO()
+    with av.open(raw, "w", format="ac3") as container:
+        stream = container.add_stream("ac3", rate=48_000)
+        stream.layout = "stereo"
+        # Frames of 2560 bytes: the longest there are.
+        stream.bit_rate = 640_000
+        noise = np.random.default_rng(0).normal(scale=0.1, size=(2, 96_000)).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="stereo")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    path = tmp_path / "disguised.wav"
+    with wave.open(str(path), "wb") as disguise:
+        disguise.setnchannels(2)
+        disguise.setsampwidth(2)
+        disguise.setframerate(48_000)
+        disguise.writeframes(raw.getvalue())
+
+    info = probe(path, LIMITS)
+
+    assert info.audio is not None
+    assert info.audio.codec == "ac3"
