@@ -390,6 +390,7 @@ class JobRows:
     def _records(self, rows: Sequence[JobRow]) -> list[Job]:
         ids = [row.id for row in rows]
         counts = self._counts(ids)
+        file_names = self._file_names([row.id for row in rows if row.kind != "import"])
         current: dict[int, list[CurrentItem]] = {}
         running = select(JobItemRow).where(
             JobItemRow.job_row.in_(ids), JobItemRow.state == "running"
@@ -402,6 +403,7 @@ class JobRows:
             Job(
                 job_id=row.job_id,
                 kind=cast(JobKind, row.kind),
+                file_name=file_names.get(row.id),
                 state=cast(JobState, row.state),
                 revision=row.revision,
                 options=row.options,
@@ -426,6 +428,12 @@ class JobRows:
         for job_row, state, count in rows:
             counts.setdefault(job_row, {})[state] = count
         return counts
+
+    def _file_names(self, job_rows: Sequence[int]) -> dict[int, str]:
+        rows = self._session.execute(
+            select(JobItemRow.job_row, JobItemRow.name).where(JobItemRow.job_row.in_(job_rows))
+        )
+        return {row.job_row: row.name for row in rows}
 
     def _failure(self, row: JobRow) -> JobFailure | None:
         item = self._session.scalar(

@@ -71,6 +71,7 @@ class Job:
     """A job. Times are UTC.
 
     Attributes:
+        file_name: what its one file is called; None where it is of a folder's files.
         revision: counts what has changed of it and of its items.
         result: what a job of the kind `classify` came to.
         failure: of a failed job, why its last item failed.
@@ -78,6 +79,7 @@ class Job:
 
     job_id: str
     kind: JobKind
+    file_name: str | None
     state: JobState
     revision: int
     options: Mapping[str, Any]

@@ -59,7 +59,7 @@ def classify(
                 windows=windows,
                 filename=name,
             ),
-            None if as_json else partial(_print_answer, with_name=len(files) > 1),
+            None if as_json else partial(print_answer, with_name=len(files) > 1),
         )
 
 
@@ -96,7 +96,8 @@ def for_each_file(
         raise typer.Exit(1)
 
 
-def _print_answer(name: str, answer: "schemas.Classification", *, with_name: bool) -> None:
+def print_answer(name: str, answer: "schemas.Classification", *, with_name: bool) -> None:
+    """Print an answer for people, with the name of its file above it or without."""
     from rich.markup import escape  # noqa: PLC0415
 
     if with_name:

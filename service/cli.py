@@ -17,6 +17,7 @@ from service import (
     classify_command,
     clip_commands,
     index_command,
+    job_commands,
     key_commands,
     library_commands,
     model_commands,
@@ -147,6 +148,7 @@ app.command()(index_command.index)
 app.command()(search_command.search)
 app.add_typer(class_commands.app, name="classes")
 app.add_typer(clip_commands.app, name="clips")
+app.add_typer(job_commands.app, name="jobs")
 app.add_typer(model_commands.app, name="model")
 app.command()(model_commands.embed)
 for handed_over in (model_commands.train, model_commands.evaluate):

@@ -2,8 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from service.connection import DataDir, Place, Url, connected
 from service.library_commands import AsJson
-from service.terminal import console, fail, misused, settings_of, working
+from service.terminal import fail, file_progress, misused, settings_of, working
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -156,7 +155,7 @@ def _report(
     as_json: bool,
 ) -> None:
     """Tell what becomes of each file, and count it."""
-    with _progress(as_json) as progress, closing(outcomes):
+    with file_progress(hidden=as_json) as progress, closing(outcomes):
         task = progress.add_task("Indexing", total=total)
         for outcome in outcomes:
             counts[outcome.state] += 1
@@ -169,41 +168,6 @@ def _report(
 
 def _how_far(counts: Counter[str], total: int) -> str:
     return f"Stopped after {counts.total()} of {total} files; the same command goes on from here."
-
-
-@contextmanager
-def _progress(as_json: bool) -> "Iterator[Progress]":
-    """Draw a bar on the error stream, if that is a terminal."""
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text  # noqa: PLC0415
-
-    class RateColumn(ProgressColumn):
-        """Files a second."""
-
-        def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
-
-    screen = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    disable = as_json or not screen.is_terminal
-    with Progress(*columns, console=screen, transient=True, disable=disable) as progress:
-        yield progress
 
 
 def _tell(outcome: "Outcome", progress: "Progress") -> None:

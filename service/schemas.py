@@ -622,6 +622,7 @@ class Job(Answer):
                 {
                     "job_id": "0198c7f4",
                     "kind": "import",
+                    "name": "/srv/media/2026",
                     "state": "running",
                     "revision": 17,
                     "counts": {
@@ -650,6 +651,7 @@ class Job(Answer):
 
     job_id: str
     kind: Literal["clip", "import", "classify"]
+    name: str = Field(description="What its file is called; of an import, the folder's path.")
     state: JobState
     revision: int = Field(description="Grows with each change; the id of its events.")
     counts: JobCounts

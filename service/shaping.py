@@ -113,6 +113,7 @@ def job(stored: job_types.Job) -> schemas.Job:
     return schemas.Job(
         job_id=stored.job_id,
         kind=stored.kind,
+        name=stored.file_name or stored.options["path"],
         state=stored.state,
         revision=stored.revision,
         counts=schemas.JobCounts(

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console, RenderableType
+    from rich.progress import Progress as FileProgress
     from rich.table import Table
 
     from index.progress import Progress
@@ -110,3 +111,38 @@ def _drawing(add_task: Callable[..., Any], update: Callable[..., None]) -> "Prog
         update(tasks[stage], completed=done, total=total)
 
     return draw
+
+
+@contextmanager
+def file_progress(*, hidden: bool) -> "Iterator[FileProgress]":
+    """Draw a bar of files that are done on the error stream, if that is a terminal."""
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text  # noqa: PLC0415
+
+    class RateColumn(ProgressColumn):
+        """Files a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+    screen = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    disable = hidden or not screen.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=disable) as progress:
+        yield progress
