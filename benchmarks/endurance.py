@@ -83,8 +83,8 @@ def endurance(
         "clips": count,
         "seconds": time.perf_counter() - started,
         "statuses": statuses,
-        "resident_mib": [round(u.resident_bytes / 2**20, 1) for u in usages],
-        "growth": last.resident_bytes / first.resident_bytes - 1,
+        "mib": [round(u.proportional_bytes / 2**20, 1) for u in usages],
+        "growth": last.proportional_bytes / first.proportional_bytes - 1,
         "descriptors": [u.descriptors for u in usages],
         "processes": [u.processes for u in usages],
     }

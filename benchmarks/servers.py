@@ -40,21 +40,21 @@ class Server:
         for process in (self.process, *self.process.children(recursive=True)):
             # A child may end while it is looked at.
             with contextlib.suppress(psutil.NoSuchProcess):
-                usage += Usage(process.memory_info().rss, process.num_fds(), 1)
+                usage += Usage(process.memory_full_info().pss, process.num_fds(), 1)
         return usage
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Resident bytes (shared pages count in each process), open descriptors, processes."""
+    """Bytes (what processes share is divided among them: PSS), open descriptors, processes."""
 
-    resident_bytes: int
+    proportional_bytes: int
     descriptors: int
     processes: int
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
-            self.resident_bytes + other.resident_bytes,
+            self.proportional_bytes + other.proportional_bytes,
             self.descriptors + other.descriptors,
             self.processes + other.processes,
         )

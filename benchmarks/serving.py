@@ -217,7 +217,7 @@ def latency(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with avgzsl(log_level="warning") as server, httpx.Client(base_url=server.url) as client:
         figures["ready_seconds"] = server.ready_seconds
-        figures["idle_resident_mib"] = server.usage().resident_bytes / 2**20
+        figures["idle_mib"] = server.usage().proportional_bytes / 2**20
         for clip in clips_of([SAMPLES]):
             path = SAMPLES / clip.name
             turns = [
@@ -340,7 +340,7 @@ def latency_table(figures: dict[str, Any]) -> Table:
     ratios = [value["ratio"] for value in figures.values() if isinstance(value, dict)]
     table.caption = (
         f"median ratio {np.median(ratios):.2f}; ready after {figures['ready_seconds']:.1f} s; "
-        f"idle {figures['idle_resident_mib']:.0f} MiB resident"
+        f"idle {figures['idle_mib']:.0f} MiB (PSS)"
     )
     return table
 
