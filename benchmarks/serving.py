@@ -220,8 +220,14 @@ def latency(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         figures["idle_mib"] = server.usage().proportional_bytes / 2**20
         for clip in clips_of([SAMPLES]):
             path = SAMPLES / clip.name
+            reader = ClipReader(path, embedder.decode_spec, MediaLimits())
+            windows = [window for chunk in reader.chunks() for window in chunk.windows]
             turns = [
-                (posted(client, clip), bare(embedder, path, labels), in_parts(embedder, path))
+                (
+                    posted(client, clip),
+                    bare(embedder, path, windows, labels),
+                    in_parts(embedder, path),
+                )
                 for _ in range(REPEATS)
             ]
             # The first turn of each clip meets cold caches.
@@ -244,10 +250,15 @@ def posted(client: httpx.Client, clip: Clip) -> float:
     return time.perf_counter() - started
 
 
-def bare(embedder: Embedder, path: Path, labels: NDArray[np.float32]) -> tuple[float, float]:
-    """Seconds of PyAV and of torch on the windows that the service would embed."""
+Windows = Sequence[tuple[float, float]]
+
+
+def bare(
+    embedder: Embedder, path: Path, windows: Windows, labels: NDArray[np.float32]
+) -> tuple[float, float]:
+    """Seconds of PyAV and of torch on the windows that the service embeds."""
     started = time.perf_counter()
-    chunk = bare_chunk(path, embedder.decode_spec)
+    chunk = bare_chunk(path, embedder.decode_spec, windows)
     decoded_at = time.perf_counter()
     (forwarded,) = embedder.forward([embedder.prepare(chunk)])
     for vectors in (forwarded.audio, forwarded.video):
@@ -256,28 +267,24 @@ def bare(embedder: Embedder, path: Path, labels: NDArray[np.float32]) -> tuple[f
     return decoded_at - started, time.perf_counter() - decoded_at
 
 
-def bare_chunk(path: Path, spec: DecodeSpec) -> ClipChunk:
-    """Decode a file with as little as PyAV needs, and cut it as the service does."""
+def bare_chunk(path: Path, spec: DecodeSpec, windows: Windows) -> ClipChunk:
+    """Decode a file with as little as PyAV needs, and cut these windows of it."""
     with av.open(str(path)) as container:
         sound = bare_sound(container, spec) if container.streams.audio else None
     with av.open(str(path)) as container:
         times, frames = bare_frames(container, spec) if container.streams.video else ([], [])
     samples = round(spec.sample_rate * spec.window_seconds)
-    seconds = len(sound) / spec.sample_rate if sound is not None else times[-1]
-    hops = max(1, 1 + round((seconds - spec.window_seconds) / spec.hop_seconds))
-    starts = [number * spec.hop_seconds for number in range(hops)]
-    windows = tuple((start, start + spec.window_seconds) for start in starts)
     waveforms = None
     if sound is not None:
-        waveforms = np.zeros((hops, samples), np.float32)
-        for row, start in zip(waveforms, starts, strict=True):
+        waveforms = np.zeros((len(windows), samples), np.float32)
+        for row, (start, _) in zip(waveforms, windows, strict=True):
             piece = sound[round(start * spec.sample_rate) :][:samples]
             row[: len(piece)] = piece
     at = np.array(times, np.float64)
     return ClipChunk(
-        windows=windows,
+        windows=tuple(windows),
         waveforms=waveforms,
-        has_audio=np.full(hops, sound is not None),
+        has_audio=np.full(len(windows), sound is not None),
         frames=np.stack(frames) if frames else None,
         frame_times=at,
         has_video=np.array([((at >= s) & (at < e)).any() for s, e in windows], bool),

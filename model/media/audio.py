@@ -18,6 +18,9 @@ from model.media.limits import Budget, MediaLimits
 from model.media.probe import MAX_SAMPLE_RATE, MediaInfo, open_container, probe
 from model.media.types import AudioBlock
 
+BLOCK_SAMPLES = 8192
+"""Of a block at most."""
+
 _TIMESTAMP_TOLERANCE_SECONDS = 0.1
 """Timestamps are rounded and clocks drift; only a larger step is a hole in the sound."""
 
@@ -157,6 +160,8 @@ def _mixer(frame: AudioFrame, sample_rate: int) -> Graph:
         graph.add(
             "aformat", sample_rates=str(sample_rate), sample_fmts="flt", channel_layouts="mono"
         ),
+        # Codecs' frames are short, and each block costs more in Python than it took to decode.
+        graph.add("asetnsamples", n=str(BLOCK_SAMPLES), p="0"),
         graph.add("abuffersink"),
     )
     graph.link_nodes(*filters).configure()
