@@ -232,7 +232,9 @@ def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
     }
 
 
-def library(segments: int, truth_file: Path, *, kept: Path | None = None) -> dict[str, Any]:
+def library(
+    segments: int, truth_file: Path, *, vector_store: str = "faiss", kept: Path | None = None
+) -> dict[str, Any]:
     """Clips that have sound only: the stores `audio` and `both` hold all their windows.
 
     Where `kept` is the folder of an earlier run, its library is opened as it was left.
@@ -241,9 +243,11 @@ def library(segments: int, truth_file: Path, *, kept: Path | None = None) -> dic
     with tempfile.TemporaryDirectory() as folder:
         directory = kept or Path(folder)
         if not (directory / "vectors").is_dir():
-            figures |= _make(directory, segments)
+            figures |= _make(directory, segments, vector_store)
+        elif not _is_of(directory, vector_store):
+            figures |= _remade(directory, segments, vector_store)
         memory, started = resident(), time.perf_counter()
-        with Library.open(directory, model_id=MODEL, dim=DIM) as opened:
+        with Library.open(directory, model_id=MODEL, dim=DIM, vector_store=vector_store) as opened:
             figures["start_seconds"] = time.perf_counter() - started
             if kept is not None:
                 # Else what making the library has freed would count in its favour.
@@ -260,23 +264,33 @@ def library(segments: int, truth_file: Path, *, kept: Path | None = None) -> dic
     return figures
 
 
-def _make(directory: Path, segments: int) -> dict[str, float]:
+def _is_of(directory: Path, vector_store: str) -> bool:
+    """Whether the vectors that an earlier run left are this store's; a mark in the folder tells."""
+    mark = directory / "vector_store"
+    return mark.exists() and mark.read_text() == vector_store
+
+
+def _make(directory: Path, segments: int, vector_store: str) -> dict[str, float]:
     directory.mkdir(parents=True, exist_ok=True)
     with Library.open(directory, model_id=MODEL, dim=DIM) as empty:
         empty.seed_classes(MODEL, _classes())
-    shutil.rmtree(directory / "vectors")
     started = time.perf_counter()
     _insert(directory, segments)
     inserted = time.perf_counter() - started
+    return {"insert_seconds": inserted, **_remade(directory, segments, vector_store)}
+
+
+def _remade(directory: Path, segments: int, vector_store: str) -> dict[str, float]:
+    shutil.rmtree(directory / "vectors")
     watch = Stopwatch()
-    opened = Library.open(directory, model_id=MODEL, dim=DIM)
+    opened = Library.open(directory, model_id=MODEL, dim=DIM, vector_store=vector_store)
     rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
     _wait(opened)
     trained = watch.result(2 * segments)["build_seconds"]
     closing = time.perf_counter()
     opened.close()
+    (directory / "vector_store").write_text(vector_store)
     return {
-        "insert_seconds": inserted,
         "rebuild_seconds": rebuilt,
         "rebuilt_and_trained_seconds": trained,
         "save_seconds": time.perf_counter() - closing,
@@ -425,6 +439,7 @@ CONTENDERS: dict[str, Contender] = {
     "faiss hnsw": faiss_hnsw,
     "FaissStore": faiss_store,
     "Library": library,
+    "Library sq8": partial(library, vector_store="faiss-sq8"),
 }
 PEERS: dict[str, tuple[Contender, str]] = {
     "milvus lite": (milvus_lite, "pymilvus"),
@@ -461,6 +476,7 @@ def main() -> None:
     contenders: dict[str, Contender] = {
         **CONTENDERS,
         "Library": partial(library, kept=options.keep),
+        "Library sq8": partial(library, vector_store="faiss-sq8", kept=options.keep),
     }
     if options.peers:
         for name, (peer, package) in PEERS.items():

@@ -74,6 +74,15 @@ class ExactStore:
             raise KeyError(f"The {self.name!r} vectors hold no id {missing[0]}.")
         return state.vectors[np.searchsorted(state.ids, ids)]
 
+    @property
+    def rounds(self) -> bool:
+        """Vectors are kept whole."""
+        return False
+
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return vectors (N, dim) as they are held: these."""
+        return vectors
+
     def count(self) -> int:
         """How many vectors are held."""
         return len(self._state.ids)

@@ -21,6 +21,10 @@ class FlatIndex(FaissIndex):
     def __init__(self, dim: int) -> None:
         super().__init__(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)), dim)
 
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return what is held of vectors (N, dim): these."""
+        return vectors
+
     def remove(self, ids: Ids) -> None:
         """Delete ids (N,) that are held."""
         self._index.remove_ids(faiss.IDSelectorBatch(ids))

@@ -1,7 +1,7 @@
 """The trained index: vectors in lists around centroids, of which a search reads the nearest few."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss
@@ -36,6 +36,9 @@ WORTHWHILE = 4
 CHUNK = 16384
 """Vectors copied at a time while an index is built."""
 
+RANGE_MARGIN = 1.25
+"""How much further than any number of the training a rounded one may lie from zero."""
+
 Fetch = Callable[[Ids], tuple[Ids, Vectors]]
 """Returns those of ids (N,) that are still held, and their vectors (M, dim)."""
 
@@ -53,12 +56,15 @@ class Training:
         lists: C, how many centroids.
         probes: k -> lists to probe for the k nearest.
         recall: of the 10 nearest by that many lists, against all, over sample queries.
+        greatest: numbers of vectors are kept as one of 256 steps from minus this to this; None
+            where they are kept whole.
     """
 
     count: int
     lists: int
     probes: Mapping[int, int]
     recall: float
+    greatest: float | None = None
 
     def lists_for(self, k: int) -> int:
         """How many lists to probe for the k nearest."""
@@ -71,45 +77,75 @@ class Training:
             "lists": self.lists,
             "probes": list(self.probes.items()),
             "recall": self.recall,
+            "greatest": self.greatest,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Training":
         """Read what `as_json` returned."""
-        return cls(values["count"], values["lists"], dict(values["probes"]), values["recall"])
+        return cls(
+            values["count"],
+            values["lists"],
+            dict(values["probes"]),
+            values["recall"],
+            values["greatest"],
+        )
 
 
 class IvfIndex(FaissIndex):
-    """`IndexIVFFlat` with a hash table from id to place.
+    """`IndexIVFFlat`, or `IndexIVFScalarQuantizer`, with a hash table from id to place.
 
-    Its lists hold whole vectors, so scores are exact: what it may miss is a neighbour in a list
-    that was not probed.
+    The lists of the first hold whole vectors, so scores are exact: what it may miss is a neighbour
+    in a list that was not probed. Those of the second hold a byte for each number.
     """
 
-    kind = "ivf"
-
-    def __init__(self, centroids: Vectors) -> None:
+    def __init__(self, centroids: Vectors, *, greatest: float | None) -> None:
         """Make an empty index around centroids (C, dim) of unit length."""
         lists, dim = centroids.shape
         quantizer = faiss.IndexFlatIP(dim)
         quantizer.add(centroids)
-        super().__init__(faiss.IndexIVFFlat(quantizer, dim, lists, faiss.METRIC_INNER_PRODUCT), dim)
+        super().__init__(_lists(quantizer, dim, lists, greatest), dim)
         self._centroids = centroids
-        self.training = Training(0, lists, {}, 1.0)
+        self.training = Training(0, lists, {}, 1.0, greatest)
+
+    @property
+    def kind(self) -> str:
+        """What searches are told to be answered by."""
+        return "ivf" if self.training.greatest is None else "ivf-sq8"
+
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return what is held of vectors (N, dim)."""
+        if self.training.greatest is None:
+            return vectors
+        rounded: Vectors = self._index.sq.decode(self._codes(vectors))
+        return rounded
 
     @classmethod
     def build(
-        cls, ids: Ids, fetch: Fetch, *, recall: float, check: Callable[[], None]
+        cls,
+        ids: Ids,
+        fetch: Fetch,
+        *,
+        recall: float,
+        check: Callable[[], None],
+        quantised: bool = False,
+        former: Training | None = None,
     ) -> "IvfIndex":
         """Train an index on the vectors of ids (N,), fill it, and choose how many lists to probe.
 
         The fewest lists are probed that find `recall` of the nearest; 1 means all lists. `check`
-        is called every second or so and raises where the index is no longer wanted.
+        is called every second or so and raises where the index is no longer wanted. A `quantised`
+        one rounds to the steps of the `former`, if that did too, so that nothing is rounded twice.
         """
         random = np.random.default_rng(0)
         lists = max(1, min(len(ids), int(LISTS_PER_ROOT * len(ids) ** 0.5)))
         sample = fetch(_sample(ids, TRAINING_VECTORS * lists, random))[1]
-        index = cls(_centroids(sample, min(lists, max(1, len(sample))), check))
+        greatest = None
+        if quantised:
+            greatest = former.greatest if former is not None else None
+            greatest = greatest or RANGE_MARGIN * float(np.abs(sample).max(initial=1e-9))
+        centroids = _centroids(sample, min(lists, max(1, len(sample))), check)
+        index = cls(centroids, greatest=greatest)
         queries = _perturbed(fetch(_sample(ids, SAMPLE_QUERIES, random))[1], random)
         best = _BestScores(queries, MEASURED_K[-1])
         index._fill(ids, fetch, best, check)
@@ -147,7 +183,7 @@ class IvfIndex(FaissIndex):
         yield [self._centroids]
         yield [np.array([self._length(number) for number in lists], np.int64)]
         yield (self._ids_of(number) for number in lists)
-        yield (self._vectors_of(number) for number in lists)
+        yield (self._codes_of(number) for number in lists)
 
     @classmethod
     def read(cls, reader: VectorFileReader, training: Training) -> tuple["IvfIndex", Ids]:
@@ -158,14 +194,14 @@ class IvfIndex(FaissIndex):
         for section in (centroids, lengths, ids):
             reader.read_into(section)
             reader.end_section()
-        index = cls(centroids)
+        index = cls(centroids, greatest=training.greatest)
         index.training = training
         # Straight to where FAISS keeps them: a copy of all vectors would double the memory.
         for number, part in enumerate(np.split(ids, lengths.cumsum()[:-1])):
             index._index.invlists.resize(number, len(part))
             if part.size:
                 index._ids_of(number)[:] = part
-                reader.read_into(index._vectors_of(number))
+                reader.read_into(index._codes_of(number))
         reader.end_section()
         index._filled(len(ids))
         return index, np.sort(ids)
@@ -191,7 +227,8 @@ class IvfIndex(FaissIndex):
             held, vectors = fetch(wanted)
             # What was removed meanwhile is in no list; the caller knows of it.
             of = number[order[start:end]][np.isin(wanted, held, assume_unique=True)]
-            best.update(vectors)
+            # What rounding costs is for the caller to make good, who knows the whole vectors.
+            best.update(self.rounded(vectors))
             for list_number in range(first, last):
                 low, high = np.searchsorted(of, [list_number, list_number + 1])
                 self._append(list_number, held[low:high], vectors[low:high])
@@ -200,8 +237,9 @@ class IvfIndex(FaissIndex):
 
     def _append(self, number: int, ids: Ids, vectors: Vectors) -> None:
         if ids.size:
+            codes = self._codes(vectors)
             self._index.invlists.add_entries(
-                number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(vectors.view(np.uint8))
+                number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
             )
 
     def _filled(self, count: int) -> None:
@@ -217,7 +255,7 @@ class IvfIndex(FaissIndex):
     ) -> Training:
         """Probe more and more lists until each k is found; `best` (Q, K) are the true scores."""
         lists, count = self.training.lists, self._index.ntotal
-        everything = Training(count, lists, {}, 1.0)
+        everything = replace(self.training, count=count)
         if recall >= 1 or not best.size:
             return everything
         probes: dict[int, int] = {}
@@ -232,7 +270,7 @@ class IvfIndex(FaissIndex):
                     recall_at_10 = found if k == MEASURED_K[0] else recall_at_10
             if len(probes) == len(MEASURED_K):
                 break
-        return Training(count, lists, probes, recall_at_10)
+        return replace(everything, probes=probes, recall=recall_at_10)
 
     def _length(self, number: int) -> int:
         return int(self._index.invlists.list_size(number))
@@ -245,14 +283,22 @@ class IvfIndex(FaissIndex):
         ids: Ids = faiss.rev_swig_ptr(self._index.invlists.get_ids(number), length)
         return ids
 
-    def _vectors_of(self, number: int) -> Vectors:
-        """Return a list's vectors (N, dim) where FAISS keeps them, without a copy."""
-        length = self._length(number)
+    def _codes(self, vectors: Vectors) -> NDArray[np.uint8]:
+        """Return the bytes (N, B) that are kept of vectors (N, dim)."""
+        if self.training.greatest is None:
+            return vectors.view(np.uint8)
+        codes: NDArray[np.uint8] = self._index.sq.compute_codes(vectors)
+        return codes
+
+    def _codes_of(self, number: int) -> NDArray[np.uint8]:
+        """Return a list's bytes (N, B) where FAISS keeps them, without a copy."""
+        length, size = self._length(number), self._index.code_size
         if not length:
-            return np.empty((0, self._dim), np.float32)
-        codes = faiss.rev_swig_ptr(self._index.invlists.get_codes(number), length * self._dim * 4)
-        vectors: Vectors = codes.view(np.float32).reshape(length, self._dim)
-        return vectors
+            return np.empty((0, size), np.uint8)
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(
+            self._index.invlists.get_codes(number), length * size
+        )
+        return codes.reshape(length, size)
 
 
 class _BestScores:
@@ -272,6 +318,20 @@ class _BestScores:
         )[0]
         merged = -np.sort(-np.concatenate([self.scores, found], axis=1), axis=1)
         self.scores = np.ascontiguousarray(merged[:, : self._k])
+
+
+def _lists(
+    quantizer: faiss.IndexFlatIP, dim: int, lists: int, greatest: float | None
+) -> faiss.IndexIVF:
+    if greatest is None:
+        return faiss.IndexIVFFlat(quantizer, dim, lists, faiss.METRIC_INNER_PRODUCT)
+    kind = faiss.ScalarQuantizer.QT_8bit_uniform
+    index = faiss.IndexIVFScalarQuantizer(quantizer, dim, lists, kind, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = False
+    # What FAISS would learn: where the steps begin, and how far they reach.
+    faiss.copy_array_to_vector(np.array([-greatest, 2 * greatest], np.float32), index.sq.trained)
+    index.is_trained = True
+    return index
 
 
 def _centroids(sample: Vectors, lists: int, check: Callable[[], None]) -> Vectors:

@@ -50,7 +50,8 @@ class FaissStore:
     """A `VectorStore` over `FlatIndex`, and beyond `train_at` vectors over `IvfIndex`.
 
     The second is trained by a thread of its own while the first goes on to answer, is brought up
-    to date, and takes its place between two searches. A training that fails is logged.
+    to date, and takes its place between two searches. A training that fails is logged. The second
+    of a `quantised` store keeps a byte for each number.
 
     FAISS allows concurrent readers but no reader beside a writer, hence the lock.
     """
@@ -64,6 +65,7 @@ class FaissStore:
         exact: bool = False,
         train_at: int = TRAIN_AT,
         recall: float = RECALL,
+        quantised: bool = False,
     ) -> None:
         self.dim = dim
         self.model_id = model_id
@@ -71,6 +73,7 @@ class FaissStore:
         self._exact = exact
         self._train_at = train_at
         self._recall = recall
+        self._quantised = quantised
         self._lock = ReadWriteLock()
         self._index: FlatIndex | IvfIndex = FlatIndex(dim)
         # FAISS would scan all its ids to tell whether one is present.
@@ -96,11 +99,16 @@ class FaissStore:
         self._train_if_outgrown()
 
     def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        """Add part by part, as `add` does; train no index before the end, when it would be late."""
-        self._filling = True
+        """Add part by part, as `add` does; train no index before the end, when it would be late.
+
+        But a quantised one is for vectors that would not fit whole, so it is trained on the way.
+        """
+        self._filling = not self._quantised
         try:
             for ids, vectors in parts:
                 self.add(ids, vectors)
+                if self._quantised:
+                    self.wait_for_training()
         finally:
             self._filling = False
         self._train_if_outgrown()
@@ -155,6 +163,15 @@ class FaissStore:
                 raise KeyError(f"The {self.name!r} vectors hold no id {missing.min()}.")
             return self._index.vectors(ids)
 
+    @property
+    def rounds(self) -> bool:
+        """Whether vectors are kept rounded by now."""
+        return self._index.training is not None and self._quantised
+
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return what `get` would of vectors (N, dim) that were added now."""
+        return self._index.rounded(vectors)
+
     def count(self) -> int:
         """How many vectors are held."""
         return len(self._ids)
@@ -194,7 +211,10 @@ class FaissStore:
             elif self._exact:
                 raise ValueError(f"{path.name} holds a trained index; expected an exact one.")
             else:
-                index, ids = IvfIndex.read(reader, Training.from_json(trained))
+                training = Training.from_json(trained)
+                if (training.greatest is not None) != self._quantised:
+                    raise ValueError(f"{path.name} holds an index of another kind ({trained}).")
+                index, ids = IvfIndex.read(reader, training)
             reader.end()
             generation = reader.header.generation
         self._stop_training()
@@ -269,7 +289,14 @@ class FaissStore:
     def _trained(self, ids: Ids) -> FlatIndex | IvfIndex:
         """Return an index, of the kind that their number asks for, of these ids' vectors."""
         if len(ids) >= self._train_at:
-            return IvfIndex.build(ids, self._fetch, recall=self._recall, check=self._check)
+            return IvfIndex.build(
+                ids,
+                self._fetch,
+                recall=self._recall,
+                check=self._check,
+                quantised=self._quantised,
+                former=self._index.training,
+            )
         index = FlatIndex(self.dim)
         for start in range(0, len(ids), CHUNK):
             self._check()
@@ -307,6 +334,13 @@ class FaissStore:
         self._ids = held
         if self._trainer is not None:
             self._changed.update(changed.tolist())
+
+
+class QuantisedFaissStore(FaissStore):
+    """A `FaissStore` that keeps a byte for each number once it is large."""
+
+    def __init__(self, *, dim: int, model_id: str, name: str, exact: bool = False) -> None:
+        super().__init__(dim=dim, model_id=model_id, name=name, exact=exact, quantised=True)
 
 
 def _return_memory() -> None:

@@ -622,7 +622,12 @@ class Library:
             excluded = set(reader.clip_rows(clip_ids=exclude)) if exclude else set()
             while True:
                 found = segments.search(
-                    combined, modality, top_k, allowed=allowed, excluded=excluded
+                    combined,
+                    modality,
+                    top_k,
+                    allowed=allowed,
+                    excluded=excluded,
+                    whole=reader.vectors_of_segments,
                 )
                 clips = reader.clips([window.clip_row for _, window in found])
                 others = {window.clip_row for _, window in found} - clips.keys()

@@ -165,6 +165,15 @@ class MilvusStore:
             raise KeyError(f"The {self.name!r} vectors hold no id {min(missing)}.")
         return np.array([vectors[row_id] for row_id in wanted], np.float32).reshape(-1, self.dim)
 
+    @property
+    def rounds(self) -> bool:
+        """Vectors are kept whole."""
+        return False
+
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return vectors (N, dim) as they are held: these."""
+        return vectors
+
     def count(self) -> int:
         """How many vectors are held."""
         with self._lock.reading(), self._server_errors("count in"):

@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 STORES = {
     "exact": Entry("index.exact_store:ExactStore"),
     "faiss": Entry("index.faiss_store:FaissStore", trained=True),
+    "faiss-sq8": Entry("index.faiss_store:QuantisedFaissStore", trained=True),
     "milvus": Entry("index.milvus_store:MilvusStore", placed=True),
 }
 

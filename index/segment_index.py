@@ -1,9 +1,10 @@
 """The segments' vectors, by sound, by picture and by both, and the search through them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.catalogue_reader import VectorPair, Window, WindowRows
 from index.fusion import weighted_mean
@@ -15,6 +16,10 @@ MODALITIES: tuple[SearchModality, ...] = get_args(SearchModality)
 
 OVERFETCH = 4
 """Segments first asked for per clip wanted; several of a clip's windows resemble each other."""
+
+
+VectorsOf = Callable[[Sequence[int]], Sequence[VectorPair]]
+"""Returns the vectors of segments, by their rows, as far as there are such."""
 
 
 class SegmentIndex:
@@ -59,20 +64,36 @@ class SegmentIndex:
         *,
         allowed: Ids | None,
         excluded: Collection[int],
+        whole: VectorsOf,
     ) -> list[tuple[float, Window]]:
         """Return the best window of each of the top_k best clips, best first, with its score.
 
         `excluded` are rows of clips to pass over. Exact: asks for twice as many segments until
-        there are enough clips.
+        there are enough clips. Where a store rounds, what it finds is compared with once more by
+        its `whole` vectors.
         """
         store = self.stores[modality]
         reach = OVERFETCH * top_k
         while True:
-            scores, ids = store.search(query[None], reach, allowed=allowed)
-            best = _best_windows(scores[0].tolist(), self.windows.find(ids[0]), excluded)
-            if len(best) >= top_k or ids.shape[1] < reach:
+            (scores,), (ids,) = store.search(query[None], reach, allowed=allowed)
+            found = len(ids)
+            if store.rounds:
+                scores, ids = self._compared(query, modality, whole(ids.tolist()))
+            best = _best_windows(scores.tolist(), self.windows.find(ids), excluded)
+            if len(best) >= top_k or found < reach:
                 return best[:top_k]
             reach *= 2
+
+    def _compared(
+        self, query: Vector, modality: SearchModality, segments: Sequence[VectorPair]
+    ) -> tuple[NDArray[np.float32], Ids]:
+        """Return exact scores (N,) and ids (N,) of segments, best first, equal scores by id."""
+        ids, vectors = segment_matrix(segments, modality, self._weights)
+        if not ids.size:
+            return np.empty(0, np.float32), ids
+        scores = vectors @ query
+        order = np.lexsort((ids, -scores))
+        return scores[order], ids[order]
 
 
 def segment_matrix(

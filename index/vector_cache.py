@@ -291,7 +291,8 @@ def _difference(store: VectorStore, batches: Batches) -> str | None:
             held = store.get(ids)
         except KeyError as error:
             return str(error.args[0])
-        different = ~np.isclose(held, vectors, atol=VALUE_TOLERANCE).all(axis=1)
+        expected_vectors = store.rounded(np.ascontiguousarray(vectors))
+        different = ~np.isclose(held, expected_vectors, atol=VALUE_TOLERANCE).all(axis=1)
         if different.any():
             return f"the vector of the id {ids[different][0]} is another than the catalogue's"
     if store.count() != expected:

@@ -35,6 +35,9 @@ class VectorStore(Protocol):
       its recall as measured. What is found has its exact score, and searches among `allowed` ids
       or for all candidates are exact still. While such an index is made, the store answers and is
       written to as before; where that fails, it goes on without.
+    - A store that `rounds` keeps vectors less exactly than they were added: `get` returns them as
+      `rounded` does, and scores are of these. Whoever needs exact ones asks for more results than
+      it wants, and compares with the whole vectors, which the catalogue has.
     - A store is a cache: it may be thrown away and rebuilt from the catalogue at any time. `save`
       writes elsewhere, syncs, then renames, so a crash leaves the old file or the new one.
     - A store whose vectors lie outside of this process may besides raise StorageError from every
@@ -71,6 +74,15 @@ class VectorStore(Protocol):
 
     def get(self, ids: Ids) -> Vectors:
         """Return the vectors of ids that are all present, in that order. Raises KeyError."""
+        ...
+
+    @property
+    def rounds(self) -> bool:
+        """Whether vectors are kept rounded; that may change with their number."""
+        ...
+
+    def rounded(self, vectors: Vectors) -> Vectors:
+        """Return what `get` would of vectors (N, dim) that were added now; these, if whole."""
         ...
 
     def count(self) -> int:
