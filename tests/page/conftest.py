@@ -3,6 +3,8 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -22,8 +24,15 @@ ARGUMENTS = (
 
 
 @pytest.fixture(scope="package")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with ServerProcess(tmp_path_factory.mktemp("page") / "data") as client:
+def importable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the service may import."""
+    return tmp_path_factory.mktemp("importable")
+
+
+@pytest.fixture(scope="package")
+def service(tmp_path_factory: pytest.TempPathFactory, importable: Path) -> Iterator[httpx.Client]:
+    data_dir = tmp_path_factory.mktemp("page") / "data"
+    with ServerProcess(data_dir, import_roots=str(importable)) as client:
         yield client
 
 
@@ -60,11 +69,11 @@ class Complaints:
             self.texts.append(message.text)
 
 
-@pytest.fixture
-def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
-    """A fresh visitor on a laptop; afterwards the console must be clean."""
+@contextmanager
+def visiting(browser: Browser, service: httpx.Client, width: int = 1280) -> Iterator[Page]:
+    """Open a page as a fresh visitor; afterwards the console must be clean."""
     context = browser.new_context(
-        base_url=str(service.base_url), viewport={"width": 1280, "height": 800}
+        base_url=str(service.base_url), viewport={"width": width, "height": 800}
     )
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
@@ -72,6 +81,13 @@ def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
     yield page
     context.close()
     assert complaints.texts == []
+
+
+@pytest.fixture
+def page(browser: Browser, service: httpx.Client) -> Iterator[Page]:
+    """A fresh visitor on a laptop."""
+    with visiting(browser, service) as page:
+        yield page
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ VIEWS = {
     "classify": "button:has-text('dog_bark.wav')",
     "search?q=rain": "article:visible",
     "library": "article:visible",
+    "jobs": "#heading-jobs:visible",
     "classes": "li .name",
     "model": "table",
 }

@@ -6,6 +6,9 @@ import type {
   Classification,
   Clip,
   Filter,
+  Job,
+  JobItem,
+  JobState,
   ModalityChoice,
   ModelInfo,
   Page,
@@ -73,6 +76,47 @@ export async function searchByFile(file: File, options: SearchOptions, transfer:
 export function storeClip(file: File, tags: string[], transfer: Transfer = {}) {
   const fields = tags.map((tag): [string, string] => ['tags', tag]);
   return send<Clip>('/clips', { form: formOf(file, fields), ...transfer });
+}
+
+/** Have a clip stored by a job, which skips a file that is stored already; returns the job's id. */
+export async function beginClip(file: File, tags: string[], transfer: Transfer = {}) {
+  const form = formOf(file, [
+    ['if_duplicate', 'skip'],
+    ...tags.map((tag): [string, string] => ['tags', tag]),
+  ]);
+  return (await send<{ job_id: string }>('/clips?mode=async', { form, ...transfer })).job_id;
+}
+
+export interface ImportOptions {
+  tags: string[];
+  recursive: boolean;
+  if_duplicate: 'skip' | 'store';
+}
+
+export const beginImport = (path: string, options: ImportOptions) =>
+  send<{ job_id: string }>('/jobs/import', { json: { path, ...options } });
+
+export function listJobs(state: JobState | '', offset: number, limit: number) {
+  return send<Page<Job>>(`/jobs?${sliceOf(state, offset, limit)}`);
+}
+
+export function listJobItems(id: string, state: JobState | '', offset: number, limit: number) {
+  return send<Page<JobItem>>(`${pathOf(id)}/items?${sliceOf(state, offset, limit)}`);
+}
+
+export const getJob = (id: string) => send<Job>(pathOf(id));
+
+export const retryJob = (id: string) => send<Job>(`${pathOf(id)}/retry`, { method: 'POST' });
+
+/** Cancel a job that has not ended; remove one that has. */
+export const removeJob = (id: string) => send<null>(pathOf(id), { method: 'DELETE' });
+
+const pathOf = (job: string) => `/jobs/${encodeURIComponent(job)}`;
+
+function sliceOf(state: JobState | '', offset: number, limit: number): URLSearchParams {
+  const slice = new URLSearchParams({ offset: String(offset), limit: String(limit) });
+  if (state) slice.set('state', state);
+  return slice;
 }
 
 export function listClips(filter: Filter, offset: number, limit: number) {

@@ -2,7 +2,7 @@
 
 import { recall, remember } from './stored';
 
-export const TABS = ['classify', 'search', 'library', 'classes', 'model'] as const;
+export const TABS = ['classify', 'search', 'library', 'jobs', 'classes', 'model'] as const;
 export type Tab = (typeof TABS)[number];
 
 const isTab = (name: string | null | undefined): name is Tab =>

@@ -80,6 +80,34 @@ export interface Page<Item> {
   limit: number;
 }
 
+export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
+
+export interface JobError {
+  code: string;
+  detail: string;
+}
+
+export interface Job {
+  job_id: string;
+  kind: 'clip' | 'import' | 'classify';
+  name: string;
+  state: JobState;
+  revision: number;
+  counts: { total: number; done: number; failed: number; cancelled: number; skipped: number };
+  current: { name: string; decoded_seconds: number; declared_seconds: number | null }[];
+  result: Classification | null;
+  error: JobError | null;
+  created_at: string;
+}
+
+export interface JobItem {
+  name: string;
+  state: JobState;
+  clip_id: string | null;
+  duplicate_of: string | null;
+  error: JobError | null;
+}
+
 export interface Filter {
   tags?: string[];
   class?: string;
