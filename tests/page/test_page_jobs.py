@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,13 +18,16 @@ from tests.story.conftest import ROOT, SAMPLES, ServerProcess
 
 expect.set_options(timeout=60_000)
 
-UNFINISHED = ("queued", "running")
+
+def listed(service: httpx.Client) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = service.get("/jobs", params={"limit": 1000}).json()["items"]
+    return jobs
 
 
 @pytest.fixture
 def no_jobs(service: httpx.Client, empty_library: None) -> None:
     def all_gone() -> bool:
-        jobs = service.get("/jobs", params={"limit": 1000}).json()["items"]
+        jobs = listed(service)
         for job in jobs:
             service.delete(f"/jobs/{job['job_id']}")
         return not jobs
@@ -106,15 +110,10 @@ def test_uploads_that_wait_are_shown_again_after_a_reload_and_can_be_cancelled(
         job = page.get_by_role("article", name="balloon.mp4")
         expect(job).to_contain_text("cancelled")
         page.get_by_role("button", name="Cancel dog_bark.wav").click()
-        states = [job["state"] for job in idle.get("/jobs").json()["items"]]
-        eventually(lambda: not {*states} & {*UNFINISHED} or _all_ended(idle))
+        eventually(lambda: all(job["state"] == "cancelled" for job in listed(idle)))
         page.get_by_role("button", name="Remove balloon.mp4").click()
         page.get_by_role("button", name="Remove dog_bark.wav").click()
         expect(page.get_by_text("No job yet.")).to_be_visible()
-
-
-def _all_ended(service: httpx.Client) -> bool:
-    return all(job["state"] not in UNFINISHED for job in service.get("/jobs").json()["items"])
 
 
 @pytest.mark.usefixtures("no_jobs")
@@ -127,8 +126,8 @@ def test_a_folder_of_the_server_is_imported_followed_and_tried_again(
     expect(job).to_contain_text("1 of 2 files done · 1 failed · 1 no media")
     expect(job.locator(".badge")).to_have_text("done")
     job.get_by_role("button", name="Show 1 failed file").click()
-    items = service.get("/jobs").json()["items"]
-    failed = service.get(f"/jobs/{items[0]['job_id']}/items", params={"state": "failed"}).json()
+    path = f"/jobs/{listed(service)[0]['job_id']}/items"
+    failed = service.get(path, params={"state": "failed"}).json()
     expect(job.get_by_role("listitem")).to_contain_text(failed["items"][0]["error"]["detail"])
 
     shutil.copy(SAMPLES / "dog_bark.wav", films / "broken.mp4")
