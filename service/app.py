@@ -92,6 +92,7 @@ def create_app(
     embedder: ClipEmbedder | None = None,
     tracer_provider: "TracerProvider | None" = None,
     on_broken: Callable[[str], None] = log_broken,
+    swappable: bool = True,
 ) -> FastAPI:
     """Build the application.
 
@@ -105,6 +106,8 @@ def create_app(
             at the end of the lifespan.
         on_broken: called with a reason, from some thread, when the model fails or hangs and
             the process should end.
+        swappable: whether the model may be changed while the application runs; not where it does
+            not run in this process.
     """
     observation = Observation(tracing=Tracing(tracer_provider or provider_from_environment()))
 
@@ -112,7 +115,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             stack.callback(observation.tracing.close)
-            opening = open_resources(settings, embedder, observation, on_broken)
+            opening = open_resources(
+                settings, embedder, observation, on_broken, swappable=swappable
+            )
             app.state.resources = await run_in_threadpool(stack.enter_context, opening)
             async with working(app.state.resources.jobs):
                 logger.info("ready", extra={"fields": {"data_dir": settings.data_dir}})

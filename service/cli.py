@@ -67,6 +67,10 @@ def serve(
     video_backbone: Annotated[str | None, typer.Option(help="clip, clip:FOLDER, ...")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="On a Ray cluster: RAY_ADDRESS, or this machine as one."),
+    ] = False,
 ) -> None:
     """Serve the HTTP API. Options come before the environment variables AVGZSL_*."""
     options = {
@@ -81,8 +85,27 @@ def serve(
         "log_format": log_format,
     }
     settings = settings_of(options)
+    if ray:
+        _serve_on_ray(settings)
+        return
     with _listening_socket(settings) as listener:
         _serve(settings, listener)
+
+
+def _serve_on_ray(settings: "Settings") -> None:
+    from service.logs import configure_logging  # noqa: PLC0415
+    from service.server import ServerFailed  # noqa: PLC0415
+    from service.settings import SettingsError  # noqa: PLC0415
+
+    configure_logging(settings.log_format, settings.log_level)
+    try:
+        from service.ray_server import run_on_ray  # noqa: PLC0415
+
+        run_on_ray(settings, on_ready=lambda: _greet(settings, settings.host, settings.port))
+    except ImportError as error:
+        fail(f"--ray needs Ray ({error}); install it with `pip install 'avgzsl[ray]'`.")
+    except (ServerFailed, SettingsError) as error:
+        fail(str(error))
 
 
 def _serve(settings: "Settings", listener: socket.socket) -> None:
@@ -90,15 +113,12 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
     # garbage takes a fifth of the start, and later a third of a second of some requests.
     gc.disable()
     from service.logs import configure_logging  # noqa: PLC0415
-    from service.server import ServerFailed, exposure_warning, run_server  # noqa: PLC0415
+    from service.server import ServerFailed, run_server  # noqa: PLC0415
 
     def on_ready() -> None:
         gc.freeze()
         gc.enable()
-        greet(*listener.getsockname()[:2])
-        # The log has it too, but above all that the start has written since.
-        if (warning := exposure_warning(settings)) is not None:
-            typer.secho(f"Warning: {warning}\n", fg=typer.colors.YELLOW)
+        _greet(settings, *listener.getsockname()[:2])
 
     configure_logging(settings.log_format, settings.log_level)
     try:
@@ -110,6 +130,15 @@ def _serve(settings: "Settings", listener: socket.socket) -> None:
             # A device that hangs would keep the interpreter from ending.
             sys.stdout.flush()
             os._exit(1)
+
+
+def _greet(settings: "Settings", host: str, port: int) -> None:
+    from service.server import exposure_warning  # noqa: PLC0415
+
+    greet(host, port)
+    # The log has it too, but above all that the start has written since.
+    if (warning := exposure_warning(settings)) is not None:
+        typer.secho(f"Warning: {warning}\n", fg=typer.colors.YELLOW)
 
 
 def _listening_socket(settings: "Settings") -> socket.socket:

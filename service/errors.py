@@ -15,7 +15,7 @@ ServiceError
 ├── ModelRefused           the folder does not lie where models may be loaded from
 ├── ModelFolderNotFound    there is no such folder on the machine of the service
 ├── SwapUnderWay           a change to another model has not ended yet
-├── SwapNotPossible        the catalogue is shared with other processes
+├── SwapNotPossible        other processes share the catalogue or hold the model
 ├── NoSwap                 no change to another model is under way
 ├── UnreadableFile         a file that was to be imported cannot be read
 ├── ThumbnailNotFound      the clip has no picture to show
@@ -126,7 +126,7 @@ class SwapUnderWay(ServiceError):
 
 
 class SwapNotPossible(ServiceError):
-    """The catalogue is shared with other processes."""
+    """Other processes share the catalogue or hold the model, and would not change along."""
 
 
 class NoSwap(ServiceError):

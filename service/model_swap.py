@@ -81,6 +81,7 @@ class ModelSwap:
         serving: what answers.
         load: loads a model by its name, `bundled` or a folder, behind batchers of its own.
         served: makes of it what answers.
+        possible: whether the model runs where it can be exchanged.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class ModelSwap:
         *,
         load: Callable[[str], Pipeline],
         served: Callable[[Pipeline], ServedModel],
+        possible: bool = True,
     ) -> None:
         self._settings = settings
         self._library = library
         self._serving = serving
         self._load = load
         self._served = served
+        self._possible = possible
         self._chosen = ChosenModel(settings.data_dir, setting=settings.model)
         self._folders = AllowedFolders(
             settings.model_roots,
@@ -127,10 +130,17 @@ class ModelSwap:
         Raises:
             ModelRefused, ModelFolderNotFound: the folder may not or cannot be loaded.
             SwapUnderWay: another change has not ended.
-            SwapNotPossible: other processes share the catalogue; they would not change along.
+            SwapNotPossible: other processes share the catalogue, or hold the model; they would not
+                change along.
         """
         if model not in (BUNDLED, self._settings.model):
             model = str(self._folders.folder(model))
+        if not self._possible:
+            raise SwapNotPossible(
+                "The copies of the model are processes of their own on Ray, and would not change "
+                "along: stop the service, run `avgzsl library reindex` with the other model, and "
+                "start it with that."
+            )
         if self._settings.catalogue_url is not None:
             raise SwapNotPossible(
                 "Other replicas may share this service's catalogue, and would not change along: "

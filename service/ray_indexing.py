@@ -26,7 +26,7 @@ from model.media.tasks import ClipHead, ClipTail, decode_clip
 from model.media.types import ClipChunk, DecodeSpec
 from service.cancellation import Cancellation
 from service.decoding import DecodePool
-from service.errors import PROBLEMS, ModelFailed
+from service.errors import PROBLEMS, ModelFailed, NotReady
 from service.media_source import local_file
 from service.pipeline import THUMBNAIL_SIZE
 from service.ray_cluster import model_resources
@@ -283,7 +283,10 @@ class _ChunkEmbedder:
         """Raise ModelFailed where the model is to blame, and not the files that it failed on."""
         chunks = self._model.engine.chunks
         while self._broken is None and not chunks.is_healthy:
-            chunks.check().exception()
+            try:
+                chunks.check().exception()
+            except NotReady as error:
+                raise ModelFailed("The model has not answered and was given up.") from error
         if self._broken is not None:
             raise ModelFailed(self._broken)
 

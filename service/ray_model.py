@@ -74,6 +74,11 @@ class HostedModel:
         """Return what is known of it."""
         return described(self._embedder)
 
+    @property
+    def dim(self) -> int:
+        """The length of its vectors."""
+        return self._embedder.card.embedding_dim
+
     def submit(self, chunk: ClipChunk) -> Future[ForwardedChunk]:
         """Prepare a chunk in this thread and put it into the next batch, for `finish`.
 

@@ -71,6 +71,8 @@ def open_resources(
     embedder: ClipEmbedder | None,
     observation: Observation,
     on_broken: Callable[[str], None] = log_broken,
+    *,
+    swappable: bool = True,
 ) -> Iterator[Resources]:
     """Load the model, warm it up and open the library; slow, so run it in a thread.
 
@@ -79,6 +81,7 @@ def open_resources(
         embedder: used instead of the model that the settings name.
         observation: what is told of the work.
         on_broken: called with a reason when the model has failed too often.
+        swappable: whether another model may take over.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -113,6 +116,7 @@ def open_resources(
             serving,
             load=lambda model: make(_load(settings, model)),
             served=served,
+            possible=swappable,
         )
         stack.callback(swap.close)
         stack.enter_context(observation.metrics.watching(library, serving, intake))

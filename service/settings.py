@@ -241,6 +241,16 @@ class Settings(BaseSettings):
         description="Folders of this machine that `POST /model` may load checkpoints from, and "
         f"what is below them, with {os.pathsep!r} between. None by default.",
     )
+    ray_ingress_replicas: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="On Ray: processes that answer HTTP. More than one need a shared catalogue "
+        "and shared media.",
+    )
+    ray_ingress_cpus: float = Field(
+        default=1.0, ge=0, le=256, description="On Ray: CPUs that each of them reserves."
+    )
     ray_min_models: int = Field(
         default=1, ge=1, le=10_000, description="On Ray: copies of the model that always run."
     )
@@ -259,6 +269,20 @@ class Settings(BaseSettings):
         ge=0,
         le=64,
         description="On Ray: GPUs that each copy reserves; 0.25 puts four on one.",
+    )
+    ray_model_requests: float = Field(
+        default=4.0,
+        gt=0,
+        le=10_000,
+        description="On Ray: chunks of clips and texts under way in one copy, above which another "
+        "is started.",
+    )
+    ray_call_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="On Ray: how long one chunk may wait for a copy of the model and its answer; "
+        "then the request gets 503.",
     )
     readiness_cache_seconds: float = Field(
         default=5.0,

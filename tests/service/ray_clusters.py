@@ -13,6 +13,7 @@ STORE_BYTES = 100 * 2**20
 @contextmanager
 def one_node(num_cpus: int, environment: Mapping[str, str] = {}) -> Iterator[None]:
     ray.init(
+        address="local",
         num_cpus=num_cpus,
         runtime_env={"env_vars": dict(environment)},
         object_store_memory=STORE_BYTES,
