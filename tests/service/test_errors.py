@@ -47,7 +47,7 @@ def test_a_path_that_is_not_there_is_not_found(shared: TestClient) -> None:
         ("GET", "/classify", "POST"),
         ("POST", "/clips/x", "DELETE, GET, PATCH"),
         ("DELETE", "/clips/x/media", "GET, HEAD"),
-        ("BREW", "/model", "GET"),
+        ("BREW", "/model", "GET, POST"),
     ],
 )
 def test_a_method_that_is_not_there_names_those_that_are(
