@@ -1,5 +1,7 @@
 # The two commands of a newcomer are `make run` and `make test`; `make help` lists the rest.
 PYTHON ?= python3.11
+# Processes that the tests are shared out to; 0 runs them in one, as plain `pytest` does.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -34,7 +36,7 @@ demo: install ## try every endpoint on the sample clips and print what came back
 	$(BIN)/python -m service.demo
 
 test: $(INSTALLED_DEV) ## run the default test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(INSTALLED_DEV) ## run everything, the slow tests included
 	$(BIN)/python -m pytest -m "slow or not slow"

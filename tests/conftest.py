@@ -1,7 +1,13 @@
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, and for the servers that tests start: several processes with a
+    # thread for each processor only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
