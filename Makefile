@@ -36,7 +36,7 @@ demo: install ## try every endpoint on the sample clips and print what came back
 	$(BIN)/python -m service.demo
 
 test: $(INSTALLED_DEV) ## run the default test suite
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder
 
 test-slow: $(INSTALLED_DEV) ## run everything, the slow tests included
 	$(BIN)/python -m pytest -m "slow or not slow"
