@@ -315,6 +315,36 @@ def test_the_model_page_tells_ids_and_sizes(page: Page, service: httpx.Client) -
     expect(page.get_by_role("row", name="Class names")).to_contain_text("exact")
 
 
+def test_the_model_page_follows_a_change_of_model(page: Page, service: httpx.Client) -> None:
+    model = service.get("/model").json()
+    swap = {
+        "model": "/srv/models/next",
+        "state": "loading",
+        "model_id": None,
+        "space_id": None,
+        "error": None,
+        "started_at": "2026-11-20T09:00:00Z",
+        "finished_at": None,
+    }
+    failed = {
+        **swap,
+        "state": "failed",
+        "error": {"code": "model_unusable", "detail": "checkpoint.json is missing."},
+        "finished_at": "2026-11-20T09:00:05Z",
+    }
+    answers = [{**model, "swap": swap}, {**model, "swap": failed}]
+    page.route("**/model", lambda route: route.fulfill(json=answers[0]))
+    page.goto("/#/model")
+    expect(page.get_by_role("heading", name="Loading the model /srv/models/next")).to_be_visible()
+
+    # It looks again by itself.
+    page.unroute("**/model")
+    page.route("**/model", lambda route: route.fulfill(json=answers[1]))
+
+    expect(page.get_by_role("alert")).to_contain_text("checkpoint.json is missing.")
+    page.unroute("**/model")
+
+
 def test_the_last_tab_and_the_colours_are_kept(page: Page) -> None:
     page.goto("/#/classes")
     theme = page.get_by_role("button", name="Now colours of the system")

@@ -125,6 +125,14 @@ export interface Sample {
   url: string;
 }
 
+export interface ModelSwap {
+  model: string;
+  state: 'loading' | 'reindexing' | 'done' | 'failed' | 'cancelled';
+  model_id: string | null;
+  error: JobError | null;
+  finished_at: string | null;
+}
+
 export interface ModelInfo {
   model_id: string;
   head: string;
@@ -139,6 +147,7 @@ export interface ModelInfo {
   segments: number;
   vectors: Record<string, number>;
   indexes: Record<string, { kind: string; recall: number; training: boolean }>;
+  swap: ModelSwap | null;
   reindex: {
     model_id: string;
     clips: number;
