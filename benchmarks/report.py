@@ -71,7 +71,7 @@ BENCHMARKS = (
     Benchmark(
         "throughput",
         "Many clients, beside other servers",
-        ("benchmarks/serving.py", "throughput", "--peers", "litserve", "ray"),
+        ("benchmarks/serving.py", "throughput", "--peers", "litserve", "ray", "--seconds", "8"),
         "Medians of three rounds, servers one after the other. `batcher` has its clips decoded "
         "beforehand, as the model alone has. Where all cores work on the model, no server can be "
         "faster than `model alone`.",
