@@ -14,6 +14,9 @@ from tests.story.conftest import SAMPLES, ServerProcess, post_file
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TIMEOUT_MS = 60_000
+TEST_SECONDS = 300
+"""Of one test; then the run ends with every thread's stack, for a call of the browser's driver can
+be interrupted by nothing else."""
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -21,6 +24,12 @@ ARGUMENTS = (
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS, method="thread"))
 
 
 @pytest.fixture(scope="package")
