@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from index.job_types import JobFailure
 from model.embedding import ModelCard
 from model.errors import ModelError
 from service.allowed_folders import AllowedFolders
@@ -42,14 +43,6 @@ UNFINISHED: tuple[State, ...] = ("loading", "reindexing")
 
 
 @dataclass(frozen=True, slots=True)
-class SwapFailure:
-    """Why a change ended without the new model."""
-
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class SwapStatus:
     """The latest change, as far as it is.
 
@@ -65,7 +58,7 @@ class SwapStatus:
     started_at: datetime
     finished_at: datetime | None = None
     card: ModelCard | None = None
-    failure: SwapFailure | None = None
+    failure: JobFailure | None = None
 
 
 class _Cancelled(Exception):
@@ -259,17 +252,17 @@ class ModelSwap:
         assert self._status is not None, "it began"
         self._status = replace(self._status, state=state, card=card or self._status.card)
 
-    def _end(self, state: State, failure: SwapFailure | None = None) -> None:
+    def _end(self, state: State, failure: JobFailure | None = None) -> None:
         assert self._status is not None, "it began"
         self._status = replace(
             self._status, state=state, finished_at=datetime.now(UTC), failure=failure
         )
 
 
-def _failure(error: Exception) -> SwapFailure:
+def _failure(error: Exception) -> JobFailure:
     problem = problem_of(error)
     if problem is not None:
-        return SwapFailure(problem.code, str(error))
+        return JobFailure(problem.code, str(error))
     if isinstance(error, ModelError):
-        return SwapFailure("model_unusable", str(error))
-    return SwapFailure("internal_error", "The model failed as it was loaded; the log says why.")
+        return JobFailure("model_unusable", str(error))
+    return JobFailure("internal_error", "The model failed as it was loaded; the log says why.")

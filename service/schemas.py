@@ -875,13 +875,6 @@ class ModelRequest(RequestPart):
 SwapState = Literal["loading", "reindexing", "done", "failed", "cancelled"]
 
 
-class ModelSwapError(Answer):
-    """Why a change to another model failed; the former one answers."""
-
-    code: str = Field(description="Stable name of the cause, as in other errors.")
-    detail: str
-
-
 class ModelSwap(Answer):
     """The latest change to another model; answer of `POST /model`."""
 
@@ -908,7 +901,9 @@ class ModelSwap(Answer):
     )
     model_id: str | None = Field(description="The model to come, once it is loaded.")
     space_id: str | None
-    error: ModelSwapError | None
+    error: JobError | None = Field(
+        description="Why it failed; then the former model goes on answering."
+    )
     started_at: datetime
     finished_at: datetime | None
 

@@ -225,17 +225,12 @@ def reindex_progress(progress: library.ReindexProgress | None) -> schemas.Reinde
 
 def model_swap(status: SwapStatus) -> schemas.ModelSwap:
     """Shape the change to another model."""
-    failure = status.failure
     return schemas.ModelSwap(
         model=status.model,
         state=status.state,
         model_id=None if status.card is None else status.card.model_id,
         space_id=None if status.card is None else status.card.space_id,
-        error=(
-            None
-            if failure is None
-            else schemas.ModelSwapError(code=failure.code, detail=failure.detail)
-        ),
+        error=_job_error(status.failure),
         started_at=status.started_at,
         finished_at=status.finished_at,
     )
