@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make run` and `make test`; `make help` lists the rest.
 PYTHON ?= python3.11
 # Processes that the tests are shared out to; 0 runs them in one, as plain `pytest` does.
-WORKERS ?= 0
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -29,6 +29,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> WholeFile
     return WholeFiles(config, log)
 
 
+@pytest.fixture(autouse=True)
+def same_priority() -> Iterator[None]:
+    """A test that gives the process real-time priority starves what later tests start."""
+    before = os.sched_getscheduler(0)
+    yield
+    assert os.sched_getscheduler(0) == before
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket."""

@@ -1,6 +1,8 @@
 """Makes small media files whose content tells its own time."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -138,6 +140,19 @@ def _audio_packets(container: OutputContainer, sound: Sound) -> Iterable[av.Pack
 Render = Callable[..., Path]
 
 
+@contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Take back the real-time priority that SVT-AV1, run as root, leaves to the calling thread.
+
+    All that later tests start would inherit it, and two busy processes of it starve the machine.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
     """Return a function that writes a file of the given tracks and returns its path."""
@@ -151,7 +166,7 @@ def render(tmp_path: Path) -> Render:
         cover: bytes | None = None,
     ) -> Path:
         path = tmp_path / name
-        with av.open(str(path), "w", format=format) as container:
+        with _priority_kept(), av.open(str(path), "w", format=format) as container:
             tracks = []
             if pictures is not None:
                 tracks.append(_video_packets(container, pictures))
