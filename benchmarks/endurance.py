@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def overload(
         "statuses": over.statuses(),
         "wrong_answers": len(wrong),
         "other_statuses": other,
+        "connection_errors": dict(Counter(a.body for a in over.answers if a.status == 0)),
         "p95_ratio": over.milliseconds(0.95) / full.milliseconds(0.95),
         "accepted_throughput_ratio": over.throughput() / full.throughput(),
         "readyz_after": ready,

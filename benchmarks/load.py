@@ -29,7 +29,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request; status 0 is a connection that failed."""
+    """What became of one request; status 0: the connection failed, `body` says how."""
 
     status: int
     seconds: float
@@ -74,8 +74,8 @@ async def classify(client: httpx.AsyncClient, clip: Clip) -> Answer:
     started = time.perf_counter()
     try:
         response = await client.post("/classify", files=clip.files())
-    except httpx.TransportError:
-        return Answer(0, time.perf_counter() - started, clip)
+    except httpx.TransportError as error:
+        return Answer(0, time.perf_counter() - started, clip, repr(error))
     return Answer(response.status_code, time.perf_counter() - started, clip, response.json())
 
 

@@ -16,6 +16,10 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients and proxies keep theirs (httpx 5 s, most
+load balancers 60 s), for a request sent as the service closes the connection is lost."""
+
 
 class ServerFailed(Exception):
     """The server could not start or go on; the message says why."""
@@ -76,14 +80,7 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
         server.fail(reason)
 
     guard = StartupGuard(create_app(settings, on_broken=give_up))
-    config = uvicorn.Config(
-        guard,
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
-    )
-    server = Server(config, on_ready)
+    server = Server(uvicorn_config(guard, settings), on_ready)
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
@@ -97,6 +94,18 @@ def run_server(settings: Settings, listener: socket.socket, on_ready: Callable[[
         raise
     if server.failure is not None:
         raise ServerFailed(server.failure)
+
+
+def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the service: logs and limits are the service's own."""
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_timeout_seconds,
+    )
 
 
 def exposure_warning(settings: Settings) -> str | None:

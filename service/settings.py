@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         description="Clips after which one of them is replaced, as codecs may leak memory.",
     )
     queue_size: int = Field(
-        default=32,
+        default=16,
         ge=0,
         le=10_000,
         description="Clips that may wait for a decoding process; one more gets 429.",

@@ -1,28 +1,32 @@
 """The real server in a thread: its life from ready to stopped."""
 
+import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from model.fake import FakeEmbedder
 from service import server as server_module
-from service.server import Server, ServerFailed, exposure_warning, run_server
+from service.server import Server, ServerFailed, exposure_warning, run_server, uvicorn_config
 from service.settings import Settings
 from tests.service.conftest import MAX_UPLOAD_BYTES, make_app
 from tests.service.media import wav
+
+CLIENTS_KEEP_SECONDS = 5
+"""How long httpx and others keep an idle connection, and uvicorn by default too."""
 
 
 @contextmanager
 def running(data_dir: Path) -> Iterator[str]:
     ready = threading.Event()
-    config = uvicorn.Config(make_app(data_dir), lifespan="on", log_config=None, access_log=False)
+    config = uvicorn_config(make_app(data_dir), Settings(data_dir=data_dir))
     server = Server(config, ready.set)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -45,6 +49,22 @@ def test_it_is_ready_when_it_says_so_and_stops_when_told(tmp_path: Path) -> None
 
     with running(tmp_path) as url:
         assert httpx.get(f"{url}/classes").json()["total"] == 3
+
+
+def test_a_connection_that_rested_as_long_as_clients_keep_theirs_still_answers(
+    tmp_path: Path,
+) -> None:
+    with (
+        running(tmp_path) as url,
+        closing(http.client.HTTPConnection(url.removeprefix("http://"))) as connection,
+    ):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        first = connection.sock
+        time.sleep(CLIENTS_KEEP_SECONDS + 1)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        assert connection.sock is first
 
 
 def test_an_upload_over_the_limit_is_answered_while_it_is_still_sent(tmp_path: Path) -> None:
