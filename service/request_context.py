@@ -6,6 +6,7 @@ import math
 import re
 import time
 import uuid
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,8 +26,11 @@ LINGER_SECONDS = 1.0
 Closed at once, the system resets it, and a client may lose the answer that is on its way.
 """
 
-LINGER_BYTES = 64 * 1024
-"""A declared body no longer than this has arrived already."""
+REST_BYTES = 1024 * 1024
+"""So much of a refused body is read away, so that its connection can go on to be used."""
+
+REST_SECONDS = 5.0
+"""How long that may take; the answer waits for it."""
 
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -106,6 +110,7 @@ class _Exchange:
         """Pass a message on, with what every answer has in its head."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            await self._read_away()
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID_HEADER] = self.request_id
             if self._unread:
@@ -113,11 +118,24 @@ class _Exchange:
                 headers["Connection"] = "close"
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._answered = time.perf_counter()
-            if self._unread and self._declared_bytes > LINGER_BYTES:
+            if self._unread:
                 await self._send({**message, "more_body": True})
                 await asyncio.sleep(LINGER_SECONDS)
                 message = {"type": "http.response.body", "body": b""}
         await self._send(message)
+
+    async def _read_away(self) -> None:
+        """Take what is left of the body where that is short, or of unknown length and turns out so.
+
+        A client sends all of its request before it looks for an answer.
+        """
+        if REST_BYTES < self._declared_bytes < math.inf:
+            return
+        left = min(REST_BYTES, self._declared_bytes)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_SECONDS):
+                while self._unread and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
 
     async def answer_unexpected(self, error: Exception) -> None:
         """Log an error that nobody expected; answer 500, or re-raise where it is too late to."""

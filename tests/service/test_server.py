@@ -67,6 +67,28 @@ def test_a_connection_that_rested_as_long_as_clients_keep_theirs_still_answers(
         assert connection.sock is first
 
 
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.5])
+def test_a_refused_upload_is_answered_to_its_end_and_its_connection_goes_on(
+    tmp_path: Path, pause_seconds: float
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield bytes(100_000)
+        time.sleep(pause_seconds)
+        yield bytes(200_000)
+
+    with (
+        running(tmp_path) as url,
+        closing(http.client.HTTPConnection(url.removeprefix("http://"))) as connection,
+    ):
+        headers = {"content-type": "text/plain", "content-length": "300000"}
+        connection.request("POST", "/classify", body(), headers)
+        first = connection.sock
+        assert connection.getresponse().read().startswith(b'{"type"')
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        assert connection.sock is first
+
+
 def test_an_upload_over_the_limit_is_answered_while_it_is_still_sent(tmp_path: Path) -> None:
     sent = 0
 
