@@ -1,0 +1,307 @@
+"""What a window costs the model, how near that is to what the machine can, and what else was tried.
+
+    python benchmarks/hot_path.py [--threads 1] [--json FILE]
+
+Prints, for the parts of the bundled backbones and several batches, operations and time a row beside
+what the machine reaches in one large matrix product; which operators take the time (the torch
+profiler); and the same weights run in other ways, turn by turn: compiled by TorchInductor, and by
+ONNX Runtime in float32 and in 8 bits. `difference` is the mean cosine distance of the features from
+those of plain torch.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from load import ROOT, clips_of
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.backbones.compact_audio import CompactAudio, LogMel, fold_batch_norms
+from model.backbones.compact_video import CompactVideo
+from model.checkpoint import checkpoint_folder
+from model.embedder import Embedder
+from model.media.clip import ClipReader
+from model.media.limits import MediaLimits
+
+BATCHES = (1, 8, 32)
+COMPARED_BATCH = 8
+ROUNDS = 15
+OPERATORS = 6
+CALIBRATION_ROWS = 32
+PEAK_SIDE = 2048
+"""Side of the square matrices whose product stands for what the machine can."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the model that maps (B, ...) to (B, D), and real inputs for it, (rows, ...)."""
+
+    name: str
+    module: nn.Module
+    rows: Tensor
+
+    def batch(self, size: int) -> Tensor:
+        """The first `size` rows, again from the first where there are fewer."""
+        return self.rows[torch.arange(size) % len(self.rows)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        return y
+
+
+class Calling(nn.Module):
+    """A method of a network as a module, as exporters and compilers want it."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        super().__init__()
+        self.network = network
+        self._method = method
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = getattr(self.network, self._method)(x)
+        return y
+
+
+def parts() -> list[Part]:
+    """The bundled backbones on what the sample clips hold."""
+    folder = checkpoint_folder("bundled")
+    audio, video = CompactAudio.load(folder), CompactVideo.load(folder)
+    spec = Embedder.load().decode_spec
+    waveforms, frames = [], []
+    for clip in clips_of([ROOT / "samples"]):
+        for chunk in ClipReader(ROOT / "samples" / clip.name, spec, MediaLimits()).chunks():
+            if chunk.waveforms is not None:
+                waveforms += [audio.prepare(w) for w in chunk.waveforms[chunk.has_audio]]
+            if chunk.frames is not None:
+                frames += [video.prepare(f) for f in chunk.frames]
+    sound, pictures = torch.from_numpy(np.stack(waveforms)), torch.from_numpy(np.stack(frames))
+    mel = LogMel(audio.config)
+    return [
+        Part("log-mel", mel, sound),
+        Part("sound", Calling(fold_batch_norms(audio.network), "embed").eval(), mel(sound)),
+        Part(
+            "pictures",
+            Calling(video.network, "features").eval(),
+            pictures.float().contiguous(memory_format=torch.channels_last),
+        ),
+    ]
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Best of some rounds: what disturbs only ever adds."""
+    run()
+    taken = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def peak_flops() -> float:
+    """Operations a second in one large matrix product."""
+    left = torch.randn(PEAK_SIDE, PEAK_SIDE)
+    return 2 * PEAK_SIDE**3 / seconds_of(lambda: left @ left)
+
+
+def flops(part: Part) -> float:
+    """Multiplications and additions of one row; the Fourier transform is not counted."""
+    with FlopCounterMode(display=False) as counter:
+        part(part.batch(1))
+    return float(counter.get_total_flops())
+
+
+def costs(part: Part, peak: float) -> list[dict[str, Any]]:
+    """Time and reached share of the peak, by batch."""
+    of_row = flops(part)
+    found = []
+    for size in BATCHES:
+        batch = part.batch(size)
+        taken = seconds_of(lambda batch=batch: part(batch)) / size  # type: ignore[misc]
+        found.append(
+            {
+                "part": part.name,
+                "batch": size,
+                "mflop": of_row / 1e6,
+                "ms": 1000 * taken,
+                "share_of_peak": of_row / taken / peak,
+            }
+        )
+    return found
+
+
+def operators(part: Part) -> list[tuple[str, float]]:
+    """The operators that take longest, with their share of the time, at the compared batch."""
+    batch = part.batch(COMPARED_BATCH)
+    part(batch)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(5):
+            part(batch)
+    averages = profiler.key_averages()
+    total = sum(event.self_cpu_time_total for event in averages)
+    longest = sorted(averages, key=lambda event: -event.self_cpu_time_total)[:OPERATORS]
+    return [(event.key, event.self_cpu_time_total / total) for event in longest]
+
+
+# --- other ways to run the same weights -----------------------------------------------------------
+
+
+class Rows(CalibrationDataReader):  # type: ignore[misc]
+    """Real rows, from which ONNX Runtime takes the ranges of activations."""
+
+    def __init__(self, rows: NDArray[np.float32]) -> None:
+        self._rest = iter([rows[i : i + 1] for i in range(len(rows))])
+
+    def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+        row = next(self._rest, None)
+        return None if row is None else {"x": row}
+
+
+def exported(part: Part, folder: Path) -> Path:
+    """Write a part as ONNX, for any number of rows."""
+    path = folder / f"{part.name}.onnx"
+    torch.onnx.export(
+        part.module,
+        (part.batch(2).contiguous(),),
+        path,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_shapes=({0: torch.export.Dim("rows")},),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    return path
+
+
+def quantised(part: Part, path: Path) -> Path:
+    """Quantise weights and activations to 8 bits, ranges taken from real rows."""
+    prepared, target = path.with_suffix(".prepared.onnx"), path.with_suffix(".int8.onnx")
+    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    rows = part.batch(CALIBRATION_ROWS).contiguous().numpy()
+    quantize_static(str(prepared), str(target), Rows(rows))
+    return target
+
+
+def by_onnx_runtime(path: Path, threads: int) -> Run:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(x: Tensor) -> Tensor:
+        (y,) = session.run(None, {"x": x.contiguous().numpy()})
+        return torch.from_numpy(y)
+
+    return run
+
+
+def ways(part: Part, folder: Path, threads: int) -> dict[str, Run]:
+    """The same part in each way to run it, by name, plain torch first."""
+    onnx = exported(part, folder)
+    return {
+        "torch": part,
+        "TorchInductor": torch.compile(part.module),
+        "ONNX Runtime": by_onnx_runtime(onnx, threads),
+        "ONNX Runtime int8": by_onnx_runtime(quantised(part, onnx), threads),
+    }
+
+
+def compared(part: Part, folder: Path, threads: int) -> list[dict[str, Any]]:
+    """Time of each way as a share of plain torch's, in turns, and how far its features are off."""
+    batch = part.batch(COMPARED_BATCH)
+    runs = ways(part, folder, threads)
+    features = {name: run(batch).flatten(1) for name, run in runs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run(batch)
+            taken[name].append(time.perf_counter() - started)
+    plain = float(np.median(taken["torch"]))
+    return [
+        {
+            "part": part.name,
+            "way": name,
+            "time_ratio": float(np.median(taken[name])) / plain,
+            "difference": float(
+                1 - torch.cosine_similarity(features[name], features["torch"]).mean()
+            ),
+        }
+        for name in runs
+    ]
+
+
+def measured(threads: int, console: Console) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    found = parts()
+    peak = peak_flops()
+    figures: dict[str, Any] = {"threads": threads, "peak_gflops": peak / 1e9}
+    console.print("time of a row")
+    figures["costs"] = [row for part in found for row in costs(part, peak)]
+    figures["operators"] = {part.name: operators(part) for part in found}
+    figures["ways"] = []
+    with tempfile.TemporaryDirectory() as folder:
+        # The Fourier transform of complex numbers is left to torch.
+        for part in found[1:]:
+            console.print(f"other ways to run: {part.name}")
+            figures["ways"] += compared(part, Path(folder), threads)
+    return figures
+
+
+def printed(figures: dict[str, Any], console: Console) -> None:
+    table = Table("part", "batch", "MFLOP a row", "ms a row", "share of peak")
+    for row in figures["costs"]:
+        table.add_row(
+            row["part"],
+            str(row["batch"]),
+            f"{row['mflop']:.1f}",
+            f"{row['ms']:.2f}",
+            f"{row['share_of_peak']:.2f}",
+        )
+    table.caption = f"peak: {figures['peak_gflops']:.0f} GFLOP/s on {figures['threads']} thread(s)"
+    console.print(table)
+    table = Table("part", f"operators by time, batch {COMPARED_BATCH}")
+    for name, longest in figures["operators"].items():
+        table.add_row(name, ", ".join(f"{key} {share:.0%}" for key, share in longest))
+    console.print(table)
+    table = Table("part", f"way, batch {COMPARED_BATCH}", "time / torch", "difference")
+    for row in figures["ways"]:
+        table.add_row(
+            row["part"], row["way"], f"{row['time_ratio']:.2f}", f"{row['difference']:.1e}"
+        )
+    console.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with torch.inference_mode():
+        figures = measured(arguments.threads, Console(stderr=True))
+    printed(figures, Console())
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
