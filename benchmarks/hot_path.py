@@ -217,7 +217,7 @@ def ways(part: Part, folder: Path, threads: int) -> dict[str, Run]:
     onnx = exported(part, folder)
     return {
         "torch": part,
-        "TorchInductor": torch.compile(part.module),
+        "TorchInductor": torch.compile(part.module, dynamic=False),
         "ONNX Runtime": by_onnx_runtime(onnx, threads),
         "ONNX Runtime int8": by_onnx_runtime(quantised(part, onnx), threads),
     }

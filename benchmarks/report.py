@@ -69,6 +69,13 @@ BENCHMARKS = (
         "A request through HTTP beside bare PyAV and bare torch on the same frames, in turns.",
     ),
     Benchmark(
+        "hot_path",
+        "What a window costs, and other ways to run the model",
+        ("benchmarks/hot_path.py", "--threads", "2"),
+        "Best of fifteen; the other ways by the median of turns. On a CPU the service sends eight "
+        "rows through at a time.",
+    ),
+    Benchmark(
         "throughput",
         "Many clients, beside other servers",
         ("benchmarks/serving.py", "throughput", "--peers", "litserve", "ray", "--seconds", "8"),

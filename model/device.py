@@ -10,8 +10,10 @@ from torch import Tensor
 
 from model.errors import ConfigError, OutOfMemory
 
-MAX_BATCH_ROWS = 32
-"""Rows of one call of a backbone at most: a power of two."""
+GPU_BATCH_ROWS = 32
+CPU_BATCH_ROWS = 8
+"""Rows of one call of a backbone at most, powers of two. On a CPU the activations of more rows
+leave its caches, and each row takes a third longer (`benchmarks/hot_path.py`)."""
 
 _FULL_CPU = ("not enough memory", "can't allocate memory", "cannot allocate memory")
 """What torch's allocator for the CPU says, in a plain RuntimeError, when there is no more."""
@@ -38,7 +40,12 @@ def to_numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.float().cpu().numpy()
 
 
-def batch_slices(rows: int, *, at_most: int = MAX_BATCH_ROWS) -> Iterator[tuple[int, int]]:
+def max_batch_rows(device: str) -> int:
+    """Rows that go through a backbone at once on a device."""
+    return CPU_BATCH_ROWS if device == "cpu" else GPU_BATCH_ROWS
+
+
+def batch_slices(rows: int, *, at_most: int) -> Iterator[tuple[int, int]]:
     """Cut `rows` into half-open ranges whose lengths are powers of two, the longest first.
 
     A device's allocator and its libraries keep memory for each shape that they have seen; with so

@@ -26,7 +26,13 @@ from model.checkpoint import (
     load_checkpoint,
 )
 from model.config import Calibration
-from model.device import MAX_BATCH_ROWS, batch_slices, resolve_device, to_numpy, typed_out_of_memory
+from model.device import (
+    batch_slices,
+    max_batch_rows,
+    resolve_device,
+    to_numpy,
+    typed_out_of_memory,
+)
 from model.embedding import (
     ClassText,
     ClipEmbedding,
@@ -101,7 +107,7 @@ class Backbones:
         stacked = torch.from_numpy(np.concatenate(present))
         parts = [
             backbone.features(stacked[start:end].to(self._device))
-            for start, end in batch_slices(len(stacked))
+            for start, end in batch_slices(len(stacked), at_most=max_batch_rows(self._device))
         ]
         return torch.split(torch.cat(parts), lengths)
 
@@ -186,7 +192,7 @@ class BackboneEmbedder(ABC):
         blank = self.prepare(blank_chunk(self.decode_spec))
         # A GPU takes its memory and chooses its kernels for the largest batch too; a CPU would only
         # need seconds for it.
-        largest = 1 if self._device == "cpu" else MAX_BATCH_ROWS
+        largest = 1 if self._device == "cpu" else max_batch_rows(self._device)
         for rows in sorted({1, largest}):
             for forwarded in self.forward([blank] * rows):
                 self.finish(forwarded)
