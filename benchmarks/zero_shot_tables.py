@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +35,7 @@ from model.files import read_json_object, write_json, write_whole
 from model.methods import AvgzslnetMethod, Method, evaluate_stage
 from model.protocol import Run
 from model.recipes import RECIPES, Recipe
-from model.train import changed, progress_bars, text_of
+from model.train import Text, changed, progress_bars, text_of
 
 TABLES_FILE = "tables.md"
 PHASES: tuple[Phase, ...] = ("validation", "test")
@@ -157,21 +156,23 @@ class Setup:
 
     Attributes:
         features: with the stages of training, and perhaps of the test.
-        text: recipe -> (C, Dt) text vectors of the set's classes.
+        text: recipe -> the text vectors of the set's classes.
         device: `cpu` or `cuda`.
         out: folder of the results.
     """
 
     features: FeatureSet
-    text: Callable[[Recipe], NDArray[np.float32]]
+    text: Callable[[Recipe], Text]
     device: str
     out: Path
 
     def run(self, entry: Entry, seed: int) -> Run:
         """What a method is given; its states are kept in a folder of its own."""
+        text = self.text(entry.recipe)
         return Run(
             self.features,
-            self.text(entry.recipe),
+            text.vectors,
+            text.encoder,
             entry.recipe,
             seed,
             self.device,
@@ -367,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         setup = Setup(
             features,
-            _text_vectors(features, options.text_encoder),
+            _text_by_recipe(features, options.text_encoder),
             resolve_device(options.device),
             options.out,
         )
@@ -379,18 +380,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _text_vectors(
-    features: FeatureSet, encoder: str | None
-) -> Callable[[Recipe], NDArray[np.float32]]:
+def _text_by_recipe(features: FeatureSet, encoder: str | None) -> Callable[[Recipe], Text]:
     """Text vectors by recipe; names, and names with descriptions, are encoded once."""
-    known: dict[bool, NDArray[np.float32]] = {}
+    known: dict[bool, Text] = {}
 
-    def vectors(recipe: Recipe) -> NDArray[np.float32]:
+    def text(recipe: Recipe) -> Text:
         if recipe.descriptions not in known:
-            known[recipe.descriptions] = text_of(features, recipe, encoder).vectors
+            known[recipe.descriptions] = text_of(features, recipe, encoder)
         return known[recipe.descriptions]
 
-    return vectors
+    return text
 
 
 def _about(features: FeatureSet, options: argparse.Namespace) -> str:

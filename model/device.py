@@ -12,8 +12,7 @@ from model.errors import ConfigError, OutOfMemory
 
 GPU_BATCH_ROWS = 32
 CPU_BATCH_ROWS = 8
-"""Rows of one call of a backbone at most, powers of two. On a CPU the activations of more rows
-leave its caches: at 32 a window of sound takes 1.7 times as long, a picture 1.2 times
+"""Rows of one call of a backbone at most, powers of two. More gain a CPU nothing and take memory
 (`benchmarks/hot_path.py`)."""
 
 _FULL_CPU = ("not enough memory", "can't allocate memory", "cannot allocate memory")

@@ -1,4 +1,4 @@
-"""JSON and safetensors files of checkpoints: errors name them, and they are written whole."""
+"""Files of checkpoints, JSON and safetensors: errors name them, and they are written whole."""
 
 import json
 import os
@@ -67,6 +67,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise CheckpointError(
             f"{path} does not fit the configuration beside it: {error}"
         ) from error
+
+
+def existing(path: Path) -> Path | None:
+    """Return the path of a file that may be there, and None where it is not."""
+    return path if path.exists() else None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -30,7 +30,7 @@ from model.evaluation import (
 )
 from model.features import FeatureSet
 from model.network import AVGZSLNet
-from model.projection import embed_labels, embed_samples
+from model.projection import GIVEN_VECTORS, embed_labels, embed_samples
 from model.recipes import Recipe
 from model.training import Trainer, TrainingData, save_state
 
@@ -96,6 +96,7 @@ class Run:
     Attributes:
         features: with the stages of training and validation.
         text: (C, Dt) text vectors of all the set's classes.
+        encoder: what made them: a text encoder's name, or GIVEN_VECTORS.
         recipe: how to train.
         seed: of the first member; the others follow.
         device: `cpu` or `cuda`.
@@ -105,6 +106,7 @@ class Run:
 
     features: FeatureSet
     text: NDArray[np.float32]
+    encoder: str
     recipe: Recipe
     seed: int
     device: str
@@ -124,11 +126,18 @@ class Run:
         return TrainingData.of(rows, trained, self.text[trained], self.recipe), trained
 
     def fingerprint(self) -> str:
-        """Digest of what a saved state depends on."""
+        """Digest of what a saved state depends on, the same on every machine."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.recipe)).encode())
-        digest.update(f"{self.seed} {self.device}".encode())
+        digest.update(f"{self.seed} {self.device} {self.encoder}".encode())
         digest.update(" ".join(self.features.stages).encode())
-        for array in (self.features.audio, self.features.video, self.features.labels, self.text):
+        arrays = [self.features.audio, self.features.video, self.features.labels]
+        if self.encoder == GIVEN_VECTORS:
+            arrays.append(self.text)
+        else:
+            # Their words, as another processor encodes them to vectors with other last digits.
+            words = [dataclasses.astuple(class_) for class_ in self.features.classes]
+            digest.update(json.dumps(words).encode())
+        for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 

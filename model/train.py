@@ -90,7 +90,7 @@ def train(
     """
     check_trainable(features)
     out.mkdir(parents=True, exist_ok=True)
-    run = protocol.Run(features, text.vectors, recipe, seed, device, out, report)
+    run = protocol.Run(features, text.vectors, text.encoder, recipe, seed, device, out, report)
     choice = protocol.select(run)
     network, trained = protocol.retrain(run, choice.epochs)
     for folder, net, classes in (

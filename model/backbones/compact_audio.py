@@ -1,8 +1,9 @@
 """The bundled audio backbone: a small convolutional network over a log-mel spectrogram.
 
-This file owns the network, its configuration and its two files on disk (`audio.json` and
-`audio.safetensors`). The network is the student of `model.distillation.audio`; serving and training
-run the same code from the waveform on.
+This file owns the network, its configuration and its files on disk: `audio.json`,
+`audio.safetensors`, and `audio.onnx` where there is one, by which ONNX Runtime runs the layers on
+a CPU. The network is the student of `model.distillation.audio`; serving and training run the same
+code from the waveform to the spectrogram.
 """
 
 import copy
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from model.backbones.onnx_graph import OnnxGraph
 from model.config import from_mapping
 from model.errors import ConfigError
-from model.files import load_weights, read_json_object, write_json, write_tensors
+from model.files import existing, load_weights, read_json_object, write_json, write_tensors
 
 CONFIG_FILE = "audio.json"
 WEIGHTS_FILE = "audio.safetensors"
+GRAPH_FILE = "audio.onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,30 +324,46 @@ def fold_batch_norms(network: CompactAudioNetwork) -> CompactAudioNetwork:
 
 
 class CompactAudio:
-    """AudioBackbone over CompactAudioNetwork: four seconds of 32 kHz sound -> `dim` numbers."""
+    """AudioBackbone over CompactAudioNetwork: four seconds of 32 kHz sound -> `dim` numbers.
+
+    Args:
+        config: sizes of the network.
+        network: its weights.
+        graph: the layers behind the spectrogram as ONNX, which a CPU then runs; else torch does.
+
+    Raises:
+        CheckpointError: the graph is not readable or does not fit.
+    """
 
     name = "compact-audio"
 
-    def __init__(self, config: CompactAudioConfig, network: CompactAudioNetwork) -> None:
+    def __init__(
+        self,
+        config: CompactAudioConfig,
+        network: CompactAudioNetwork,
+        *,
+        graph: Path | None = None,
+    ) -> None:
         self.config = config
         self.network = network.eval().requires_grad_(False)
         self._folded = fold_batch_norms(self.network)
+        self._graph = None if graph is None else OnnxGraph(graph, self._folded, asdict(config))
         self.dim = config.dim
         self.sample_rate = config.sample_rate
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "CompactAudio":
-        """Read `audio.json` and `audio.safetensors` from a folder.
+        """Read `audio.json`, `audio.safetensors` and, where there is one, `audio.onnx` of a folder.
 
         Raises:
             ConfigError: `audio.json` has an unknown key or a value out of range.
-            CheckpointError: a file is missing or unreadable, or the weights do not fit the
-                configuration.
+            CheckpointError: a file is missing or unreadable, or the weights or the graph do not fit
+                the configuration.
         """
         config = from_mapping(CompactAudioConfig, read_json_object(Path(folder) / CONFIG_FILE))
         network = CompactAudioNetwork(config)
         load_weights(network, Path(folder) / WEIGHTS_FILE)
-        return cls(config, network)
+        return cls(config, network, graph=existing(Path(folder) / GRAPH_FILE))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `audio.json` and `audio.safetensors`, each by a rename, so neither is ever torn."""
@@ -363,12 +382,15 @@ class CompactAudio:
     @torch.inference_mode()
     def features(self, batch: Tensor) -> Tensor:
         """Map prepared windows (B, N) float32 to embeddings (B, dim) float32."""
-        return self._folded.embed(self._folded.mel(batch))
+        mel = self._mel(batch)
+        if self._graph is not None and mel.device.type == "cpu":
+            return self._graph(mel)
+        return self._folded.embed(mel)
 
     @torch.inference_mode()
     def scores(self, batch: Tensor) -> Tensor:
         """Map prepared windows (B, N) float32 to AudioSet logits (B, classes) float32."""
-        logits: Tensor = self._folded(self._folded.mel(batch))[1]
+        logits: Tensor = self._folded(self._mel(batch))[1]
         return logits
 
     def to(self, device: str) -> "CompactAudio":
@@ -376,3 +398,8 @@ class CompactAudio:
         self.network.to(device)
         self._folded.to(device)
         return self
+
+    def _mel(self, batch: Tensor) -> Tensor:
+        """Spectrograms of prepared windows: on a CPU one by one, as more would leave its caches."""
+        windows = torch.split(batch, 1) if batch.device.type == "cpu" else (batch,)
+        return torch.cat([self._folded.mel(window) for window in windows])

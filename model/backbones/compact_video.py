@@ -1,8 +1,9 @@
 """The compact video backbone: MobileNetV2, from one picture to 1280 numbers.
 
-Owns its architecture (Sandler et al. 2018, arXiv 1801.04381), its picture preparation and its two
-files, `video.json` (the configuration) and `video.safetensors` (the weights). How the weights came
-about is `model.distillation.video`.
+Owns its architecture (Sandler et al. 2018, arXiv 1801.04381), its picture preparation and its
+files: `video.json` (the configuration), `video.safetensors` (the weights), and `video.onnx` where
+there is one, by which ONNX Runtime runs the layers on a CPU. How the weights came about is
+`model.distillation.video`.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,12 +16,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.backbones.onnx_graph import OnnxGraph
 from model.config import from_mapping
 from model.errors import ConfigError
-from model.files import load_weights, read_json_object, write_json, write_tensors
+from model.files import existing, load_weights, read_json_object, write_json, write_tensors
 
 CONFIG_FILE = "video.json"
 WEIGHTS_FILE = "video.safetensors"
+GRAPH_FILE = "video.onnx"
 
 # Inverted residual stages of MobileNetV2 1.0 (table 2): expansion, width, depth, first stride.
 MOBILENET_V2_STAGES = (
@@ -162,34 +165,43 @@ class CompactVideo:
     Args:
         config: sizes of the network.
         network: weights to wrap; None makes a network with random weights.
+        graph: the layers below the scores as ONNX, which a CPU then runs; else torch does.
+
+    Raises:
+        CheckpointError: the graph is not readable or does not fit.
     """
 
     name = "compact-video"
 
     def __init__(
-        self, config: CompactVideoConfig, network: CompactVideoNetwork | None = None
+        self,
+        config: CompactVideoConfig,
+        network: CompactVideoNetwork | None = None,
+        *,
+        graph: Path | None = None,
     ) -> None:
         self.config = config
         self.network = (network or CompactVideoNetwork(config)).eval()
         self.dim = config.dim
         self.frame_size = config.frame_size
+        self._graph = None if graph is None else OnnxGraph(graph, self.network, asdict(config))
         self._device = torch.device("cpu")
         self.to("cpu")
 
     @classmethod
     def load(cls, folder: Path) -> "CompactVideo":
-        """Read `video.json` and `video.safetensors`.
+        """Read `video.json`, `video.safetensors` and, where there is one, `video.onnx` of a folder.
 
         Raises:
             ConfigError: the configuration has an unknown key or a value out of range.
-            CheckpointError: a file is missing or corrupt, or the weights do not fit the
-                configuration.
+            CheckpointError: a file is missing or corrupt, or the weights or the graph do not fit
+                the configuration.
         """
         config = from_mapping(CompactVideoConfig, read_json_object(folder / CONFIG_FILE))
         network = CompactVideoNetwork(config)
         # Matrices are stored as float16, half the size.
         load_weights(network, folder / WEIGHTS_FILE)
-        return cls(config, network)
+        return cls(config, network, graph=existing(folder / GRAPH_FILE))
 
     def save(self, folder: Path) -> None:
         """Write `video.json` and `video.safetensors` into `folder`; each appears whole or not."""
@@ -229,6 +241,9 @@ class CompactVideo:
         Raises:
             ValueError: the batch has another shape.
         """
+        self._require_pictures(batch)
+        if self._graph is not None and self._device.type == "cpu":
+            return self._graph(batch)
         return self.network.features(self._on_device(batch))
 
     @torch.inference_mode()
@@ -241,6 +256,7 @@ class CompactVideo:
         Raises:
             ValueError: the batch has another shape.
         """
+        self._require_pictures(batch)
         scores: Tensor = self.network(self._on_device(batch))[1]
         return scores
 
@@ -253,13 +269,15 @@ class CompactVideo:
         return self
 
     def _on_device(self, batch: Tensor) -> Tensor:
+        return batch.to(self._device, memory_format=torch.channels_last)
+
+    def _require_pictures(self, batch: Tensor) -> None:
         size = self.frame_size
         if batch.dim() != 4 or tuple(batch.shape[1:]) != (3, size, size):
             raise ValueError(
                 f"A batch of prepared frames must be (B, 3, {size}, {size}), "
                 f"not {tuple(batch.shape)}."
             )
-        return batch.to(self._device, memory_format=torch.channels_last)
 
 
 @lru_cache(maxsize=32)

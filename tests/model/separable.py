@@ -9,6 +9,7 @@ import numpy as np
 
 from model.embedding import ClassText
 from model.features import FeatureSet
+from model.projection import GIVEN_VECTORS
 from model.protocol import Run
 from model.recipes import Recipe
 
@@ -54,5 +55,14 @@ def separable_features(stages: Sequence[str] = tuple(ROWS_OF_STAGE)) -> FeatureS
 def run_of(features: FeatureSet, folder: Path, recipe: Recipe | None = None, **changes: Any) -> Run:
     """A run on the CPU with the set's own text vectors, told to nobody."""
     assert features.text_vectors is not None
-    run = Run(features, features.text_vectors, recipe or Recipe(), 0, "cpu", folder, lambda _: None)
+    run = Run(
+        features,
+        features.text_vectors,
+        GIVEN_VECTORS,
+        recipe or Recipe(),
+        0,
+        "cpu",
+        folder,
+        lambda _: None,
+    )
     return replace(run, **changes)

@@ -72,7 +72,9 @@ def run_of(
     report: Callable[[protocol.Progress], None] = lambda progress: None,
 ) -> protocol.Run:
     assert features.text_vectors is not None
-    return protocol.Run(features, features.text_vectors, recipe, 0, "cpu", folder, report)
+    return protocol.Run(
+        features, features.text_vectors, GIVEN_VECTORS, recipe, 0, "cpu", folder, report
+    )
 
 
 def trained_into(folder: Path, features: FeatureSet, recipe: Recipe = SMALL) -> protocol.Choice:
@@ -174,6 +176,18 @@ def test_a_state_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None
     protocol.select(run_of(features, tmp_path, other, lambda progress: told.append(progress.epoch)))
 
     assert told[0] == 1
+
+
+def test_a_state_is_of_the_words_not_of_the_last_digits_of_their_vectors(tmp_path: Path) -> None:
+    given = run_of(separable(), tmp_path)
+    encoded = replace(given, encoder="an encoder")
+    elsewhere = replace(encoded, text=encoded.text + np.float32(1e-6))
+    other_words = (ClassText("another"), *encoded.features.classes[1:])
+
+    assert elsewhere.fingerprint() == encoded.fingerprint() != given.fingerprint()
+    assert replace(given, text=elsewhere.text).fingerprint() != given.fingerprint()
+    renamed = replace(encoded, features=replace(encoded.features, classes=other_words))
+    assert renamed.fingerprint() != encoded.fingerprint()
 
 
 def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
