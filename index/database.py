@@ -1,28 +1,31 @@
 """The catalogue's database: how it is opened, brought to the current schema and made durable."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, OperationalError
 from sqlite3 import Connection as SQLiteConnection
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from index.errors import LibraryNotFound, StorageError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+BUSY_SECONDS = 30.0
+"""How long SQLite's lock is waited for; a backup may hold the file for a moment."""
+
 SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",  # readers go on while one writes
+    f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}",  # milliseconds
     "PRAGMA synchronous = FULL",  # a commit that returned survives a power cut
     "PRAGMA foreign_keys = ON",
-    "PRAGMA busy_timeout = 30000",  # milliseconds; a backup may hold the file for a moment
 )
 
 POSTGRESQL_OPTIONS = {
@@ -87,7 +90,7 @@ def open_existing_database(url: URL | str) -> Engine:
     if engine.url.get_backend_name() == "sqlite" and not Path(path or "").is_file():
         raise LibraryNotFound(f"There is no library: the catalogue {path} does not exist.")
     with database_errors(f"open the catalogue {shown}"), engine.connect() as connection:
-        present, newest = _present_revision(connection), _known_revisions(_migrations())[0]
+        present, newest = _present_revision(connection), known_revisions()[0]
     if present is None:
         raise LibraryNotFound(f"There is no library: the catalogue {shown} is blank.")
     if present != newest:
@@ -176,6 +179,7 @@ def _configure_sqlite(engine: Engine) -> None:
         connection.isolation_level = None
         for pragma in SQLITE_PRAGMAS:
             connection.execute(pragma)
+        _let_readers_go_on(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -187,19 +191,53 @@ def _configure_sqlite(engine: Engine) -> None:
         cast(SQLiteConnection, connection.connection.driver_connection).execute("BEGIN")
 
 
+def _let_readers_go_on(connection: SQLiteConnection) -> None:
+    """Turn a database to WAL mode, in which readers go on while one writes; then it stays so.
+
+    SQLite does not wait where another connection is just turning a blank file.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except OperationalError as error:
+            if error.sqlite_errorcode != SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def known_revisions() -> list[str]:
+    """Return the schema revisions of this program, newest first; their files bear their names."""
+    files = (MIGRATIONS / "versions").glob("[0-9]*.py")
+    return sorted((path.name.partition("_")[0] for path in files), reverse=True)
+
+
+def migrations() -> "Config":
+    """What Alembic is told of this program's migrations."""
+    # A quarter of a second to import, which only a start that migrates should take.
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
 def _migrate(connection: Connection, shown: str) -> None:
+    from alembic import command  # noqa: PLC0415 - as above
+
     if _is_current(connection, shown):
         return
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-    config = _migrations()
+    config = migrations()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
 def _is_current(connection: Connection, shown: str) -> bool:
     """Whether the schema is this program's. Raises StorageError where it is newer."""
-    known = _known_revisions(_migrations())
+    known = known_revisions()
     present = _present_revision(connection)
     if present is not None and present not in known:
         raise StorageError(
@@ -209,16 +247,9 @@ def _is_current(connection: Connection, shown: str) -> bool:
     return present == known[0]
 
 
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config
-
-
-def _known_revisions(config: Config) -> list[str]:
-    """Return the schema revisions of this program, newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-
-
 def _present_revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """The revision that Alembic noted in the database, None where it noted nothing."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    noted = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return cast(str | None, noted)

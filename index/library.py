@@ -223,10 +223,10 @@ class Library:
         InvalidClassName, ValueError for a bad vector, StorageError; then none is added.
         """
         with self._exclusive():
-            checked = [checked_class(new, self._space.dim) for new in classes]
             with self._reading() as reader:
                 if reader.is_seeded(vocabulary_id):
                     return 0
+            checked = [checked_class(new, self._space.dim) for new in classes]
             with self._write() as writer:
                 # Another process that shares the catalogue may have been first.
                 added = 0

@@ -96,7 +96,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: a file is missing, corrupt, of another format, or does not fit the others.
     """
     config = _read_config(folder)
-    network = AVGZSLNet(config.network)
+    with torch.device("meta"):
+        network = AVGZSLNet(config.network)
     load_weights(network, folder / "avgzslnet.safetensors")
     classes = _read_classes(folder / "vocabulary.json")
     text_vectors = read_tensors(folder / "vocabulary.safetensors")["text"].float().numpy()
@@ -105,13 +106,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             f"{folder / 'vocabulary.safetensors'} has shape {text_vectors.shape}; "
             f"{len(classes)} classes of {config.network.text_dim} numbers were expected"
         )
+    model_id = space_id = _content_id(folder)
+    if (folder / CALIBRATION_FILE).exists():
+        space_id = _content_id(folder, without=CALIBRATION_FILE)
     return Checkpoint(
         config,
         network.eval(),
         classes,
         text_vectors,
-        model_id=_content_id(folder),
-        space_id=_content_id(folder, without=CALIBRATION_FILE),
+        model_id=model_id,
+        space_id=space_id,
         folder=folder.resolve(),
     )
 

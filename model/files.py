@@ -55,14 +55,18 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a safetensors file; float16 becomes the network's float32.
+    """Give a network the weights of a safetensors file; float16 becomes float32.
+
+    The network may be on torch's `meta` device, made without the random weights that would only be
+    thrown away, where all that it holds is in the file.
 
     Raises:
         CheckpointError: the file is missing or corrupt, or does not fit the network.
     """
     tensors = read_tensors(path)
+    exact = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(exact, assign=True)
     except RuntimeError as error:
         raise CheckpointError(
             f"{path} does not fit the configuration beside it: {error}"

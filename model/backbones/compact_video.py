@@ -198,7 +198,8 @@ class CompactVideo:
                 the configuration.
         """
         config = from_mapping(CompactVideoConfig, read_json_object(folder / CONFIG_FILE))
-        network = CompactVideoNetwork(config)
+        with torch.device("meta"):
+            network = CompactVideoNetwork(config)
         # Matrices are stored as float16, half the size.
         load_weights(network, folder / WEIGHTS_FILE)
         return cls(config, network, graph=existing(folder / GRAPH_FILE))

@@ -1,6 +1,8 @@
 """Migrations: from blank and from every older schema with rows, on every kind of database."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +13,17 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, make_url, text
 
 from index.catalogue import Catalogue
 from index.catalogue_reader import Changes, Moment
-from index.database import _engine, _known_revisions, _migrations, open_database, sqlite_url
+from index.database import _engine, known_revisions, migrations, open_database, sqlite_url
 from index.tables import Base
 from index.types import SearchFilter
 from tests.index.builders import DIM, MODEL, axis, new_class, open_library
 
-NEWEST, *OLDER = _known_revisions(_migrations())
+NEWEST, *OLDER = known_revisions()
 
 
 @pytest.fixture
@@ -40,9 +43,27 @@ def engine(url: URL) -> Iterator[Engine]:
     engine.dispose()
 
 
+def test_the_files_names_are_the_revisions_that_alembic_finds_in_them() -> None:
+    found = ScriptDirectory.from_config(migrations()).walk_revisions()
+
+    assert known_revisions() == [script.revision for script in found]
+
+
+def test_a_current_catalogue_is_opened_without_alembic(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "catalogue.sqlite")
+    open_database(url).dispose()
+    code = (
+        "import sys\nfrom index.database import open_database\n"
+        "open_database(sys.argv[1]).dispose()\nprint('alembic' in sys.modules)"
+    )
+
+    run = [sys.executable, "-c", code, str(url)]
+    assert subprocess.check_output(run, text=True) == "False\n"
+
+
 def upgrade(engine: Engine, revision: str) -> None:
     with engine.begin() as connection:
-        config = _migrations()
+        config = migrations()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
