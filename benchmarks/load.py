@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 
@@ -18,10 +19,16 @@ CALL_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A file that is uploaded, read once."""
+    """A file that is uploaded, read once.
+
+    Attributes:
+        form: the multipart body with the file in it; its boundary is in `content_type`.
+    """
 
     name: str
     content: bytes
+    form: bytes
+    content_type: str
 
     def files(self) -> dict[str, tuple[str, bytes]]:
         return {"file": (self.name, self.content)}
@@ -66,20 +73,29 @@ def clips_of(folders: Iterable[Path]) -> list[Clip]:
     paths = sorted(p for f in folders for p in f.iterdir() if p.suffix in MEDIA_SUFFIXES)
     if not paths:
         raise FileNotFoundError("there is no media file in the folders given")
-    return [Clip(path.name, path.read_bytes()) for path in paths]
+    return [_clip(path) for path in paths]
 
 
-async def classify(client: httpx.AsyncClient, clip: Clip) -> Answer:
+def _clip(path: Path) -> Clip:
+    content = path.read_bytes()
+    # Once for all requests: the clients share the processor with what they measure.
+    request = httpx.Request("POST", "http://server", files={"file": (path.name, content)})
+    return Clip(path.name, content, request.read(), request.headers["Content-Type"])
+
+
+async def classify(client: aiohttp.ClientSession, clip: Clip) -> Answer:
     """Post one clip and read the answer to its end."""
     started = time.perf_counter()
+    headers = {"Content-Type": clip.content_type}
     try:
-        response = await client.post("/classify", files=clip.files())
-    except httpx.TransportError as error:
+        async with client.post("/classify", data=clip.form, headers=headers) as response:
+            body = await response.json(content_type=None)
+    except aiohttp.ClientError as error:
         return Answer(0, time.perf_counter() - started, clip, repr(error))
-    return Answer(response.status_code, time.perf_counter() - started, clip, response.json())
+    return Answer(response.status, time.perf_counter() - started, clip, body)
 
 
-Call = Callable[[httpx.AsyncClient, Clip], Any]
+Call = Callable[[aiohttp.ClientSession, Clip], Any]
 
 
 def closed_loop(
@@ -127,6 +143,10 @@ def open_loop(
     return asyncio.run(run())
 
 
-def _session(url: str, connections: int) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.AsyncClient(base_url=url, limits=limits, timeout=CALL_SECONDS)
+def _session(url: str, connections: int) -> aiohttp.ClientSession:
+    """A client that takes far less of the processor than httpx."""
+    return aiohttp.ClientSession(
+        url,
+        connector=aiohttp.TCPConnector(limit=connections),
+        timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+    )

@@ -88,7 +88,7 @@ def serve(
     if ray:
         _serve_on_ray(settings)
         return
-    with _listening_socket(settings) as listener:
+    with listening_socket(settings) as listener:
         _serve(settings, listener)
 
 
@@ -141,10 +141,12 @@ def _greet(settings: "Settings", host: str, port: int) -> None:
         typer.secho(f"Warning: {warning}\n", fg=typer.colors.YELLOW)
 
 
-def _listening_socket(settings: "Settings") -> socket.socket:
+def listening_socket(settings: "Settings") -> socket.socket:
     """Bind before the model is loaded: a port that is taken should be told at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
+    # Said to be TCP, for only then does asyncio turn Nagle's algorithm off: an answer in two parts
+    # would otherwise wait 40 ms for the client to acknowledge the first.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import socket
 import subprocess
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import greet
+from service.cli import greet, listening_socket
+from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "faiss", "sentence_transformers", "transformers")
@@ -49,6 +51,25 @@ def test_help_and_version_answer() -> None:
     assert "serve" in run("-m", "service", "--help").stdout
     assert "--port" in run("-m", "service", "serve", "--help").stdout
     assert run("-m", "service", "--version").stdout.startswith("avgzsl ")
+
+
+def test_an_answer_does_not_wait_for_the_client_to_acknowledge_its_beginning() -> None:
+    async def without_delay() -> bool:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.Future()
+        server = await asyncio.start_server(
+            lambda _, writer: accepted.set_result(writer), sock=listener
+        )
+        async with server:
+            _, client = await asyncio.open_connection(*listener.getsockname())
+            writer = await accepted
+            connection = writer.get_extra_info("socket")
+            flag = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            client.close()
+            writer.close()
+        return bool(flag)
+
+    with listening_socket(Settings(port=0)) as listener:
+        assert asyncio.run(without_delay())
 
 
 def test_the_greeting_names_a_sample_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
