@@ -66,7 +66,7 @@ BENCHMARKS = (
         "latency",
         "One clip, part by part",
         ("benchmarks/serving.py", "latency"),
-        "A request through HTTP beside bare PyAV and bare torch on the same frames, in turns.",
+        "A request through HTTP beside bare PyAV and the bare model on the same frames, in turns.",
     ),
     Benchmark(
         "hot_path",

@@ -7,7 +7,7 @@
 behind each peer, one server after the other, and divides by what the model alone does: all clips
 decoded beforehand and embedded in its best batch, or decoded one by one on the way. Beside it
 stands the service's own batcher on clips decoded beforehand. `latency` posts one clip at a time
-and sets the time beside bare PyAV and bare torch on the same frames, turn by turn. Both print
+and sets the time beside bare PyAV and the bare model on the same frames, turn by turn. Both print
 ratios of one run; `--json FILE` keeps the figures.
 """
 
@@ -263,7 +263,7 @@ Windows = Sequence[tuple[float, float]]
 def bare(
     embedder: Embedder, path: Path, windows: Windows, labels: NDArray[np.float32]
 ) -> tuple[float, float]:
-    """Seconds of PyAV and of torch on the windows that the service embeds."""
+    """Seconds of PyAV and of the model on the windows that the service embeds."""
     started = time.perf_counter()
     chunk = bare_chunk(path, embedder.decode_spec, windows)
     decoded_at = time.perf_counter()
