@@ -5,8 +5,8 @@
 Prints, for the parts of the bundled backbones and several batches, operations and time a row beside
 what the machine reaches in one large matrix product; which operators take the time (the torch
 profiler); and the same weights run in other ways, turn by turn: by ONNX Runtime, as the service
-runs them on a CPU, by it in 8 bits, and compiled by TorchInductor. `difference` is the mean cosine
-distance of the features from those of plain torch.
+runs them on a CPU, with threads that share layers and not rows, in 8 bits, and compiled by
+TorchInductor. `difference` is the mean cosine distance of the features from those of plain torch.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Part:
     name: str
     module: nn.Module
     rows: Tensor
-    served: OnnxGraph | None = None
+    served: Run | None = None
 
     def batch(self, size: int) -> Tensor:
         """The first `size` rows, again from the first where there are fewer."""
@@ -178,10 +178,9 @@ class Rows(CalibrationDataReader):  # type: ignore[misc]
         return None if row is None else {INPUT: row}
 
 
-def quantised(part: Part, folder: Path) -> Path:
+def quantised(part: Part, path: Path) -> Path:
     """Quantise weights and activations to 8 bits, ranges taken from real rows."""
-    path, prepared, target = (folder / f"{part.name}{step}.onnx" for step in ("", "-1", "-8bit"))
-    onnx.save(exported(part.module, part.batch(2).contiguous()), path)
+    prepared, target = path.with_suffix(".prepared.onnx"), path.with_suffix(".8bit.onnx")
     quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
     rows = part.batch(CALIBRATION_ROWS).contiguous().numpy()
     quantize_static(str(prepared), str(target), Rows(rows))
@@ -203,10 +202,13 @@ def by_onnx_runtime(path: Path, threads: int) -> Run:
 def ways(part: Part, folder: Path, threads: int) -> dict[str, Run]:
     """The same part in each way to run it, by name, plain torch first."""
     assert part.served is not None
+    path = folder / f"{part.name}.onnx"
+    onnx.save(exported(part.module, part.batch(2).contiguous()), path)
     return {
         "torch": part,
         "ONNX Runtime, as served": part.served,
-        "ONNX Runtime, 8 bits": by_onnx_runtime(quantised(part, folder), threads),
+        "ONNX Runtime, threads sharing layers": by_onnx_runtime(path, threads),
+        "ONNX Runtime, 8 bits": by_onnx_runtime(quantised(part, path), threads),
         "TorchInductor": torch.compile(part.module, dynamic=False),
     }
 

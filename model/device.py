@@ -45,8 +45,16 @@ def max_batch_rows(device: str) -> int:
     return CPU_BATCH_ROWS if device == "cpu" else GPU_BATCH_ROWS
 
 
+def rows_a_call(rows: int, *, lanes: int, at_most: int) -> int:
+    """Rows of one call, a power of two, so few that `rows` >= 1 are enough for all lanes."""
+    share = max(1, rows // lanes)
+    return min(at_most, 1 << (share.bit_length() - 1))
+
+
 def batch_slices(rows: int, *, at_most: int) -> Iterator[tuple[int, int]]:
     """Cut `rows` into half-open ranges whose lengths are powers of two, the longest first.
+
+    `at_most` is one, too.
 
     A device's allocator and its libraries keep memory for each shape that they have seen; with so
     few shapes it does not grow. Nothing is padded: 13 rows are 8, 4 and 1.

@@ -1,8 +1,9 @@
 """Clip -> vectors in three phases: prepare (CPU), forward (device), finish (NumPy)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from model.device import (
     batch_slices,
     max_batch_rows,
     resolve_device,
+    rows_a_call,
     to_numpy,
     typed_out_of_memory,
 )
@@ -47,6 +49,7 @@ from model.embedding import (
     of_windows,
 )
 from model.errors import BackboneError, CheckpointError
+from model.lanes import Lanes
 from model.media.limits import MediaLimits
 from model.media.types import ClipChunk, DecodeSpec, ModalityChoice
 from model.vectors import unit_rows
@@ -72,6 +75,7 @@ class Backbones:
         self.audio = audio.to(device)
         self.video = video.to(device)
         self._device = device
+        self._lanes = Lanes(torch.get_num_threads() if device == "cpu" else 1)
 
     def prepare(self, chunk: ClipChunk) -> PreparedChunk:
         """Phase 1, CPU: the backbones' inputs of the windows that have each modality."""
@@ -87,29 +91,45 @@ class Backbones:
     @torch.inference_mode()
     def features(self, prepared: Sequence[PreparedChunk]) -> list[ChunkFeatures]:
         """Features of some chunks' inputs, on the device, in the chunks' order."""
-        audio = self._rows(self.audio, [p.audio for p in prepared])
-        frames = self._rows(self.video, [p.frames for p in prepared])
+        audio = self._calls(self.audio, [p.audio for p in prepared])
+        video = self._calls(self.video, [p.frames for p in prepared])
+        done = self._lanes.run([*video, *audio])  # what takes longer first
+        frames = _split(done[: len(video)], [p.frames for p in prepared], self.video.dim)
+        sounds = _split(done[len(video) :], [p.audio for p in prepared], self.audio.dim)
         return [
             ChunkFeatures(a, tuple(v[torch.from_numpy(rows)] for rows in p.frame_rows))
-            for p, a, v in zip(prepared, audio, frames, strict=True)
+            for p, a, v in zip(prepared, sounds, frames, strict=True)
         ]
 
-    def _rows(
+    def _calls(
         self,
         backbone: AudioBackbone | VideoBackbone,
         inputs: Sequence[NDArray[np.generic] | None],
-    ) -> tuple[Tensor, ...]:
-        """Features (N, dim) of each of the `inputs`, all sent through in the usual shapes."""
+    ) -> list[Callable[[], Tensor]]:
+        """The calls that send the rows of all `inputs` through a backbone, in the usual shapes."""
         present = [rows for rows in inputs if rows is not None]
-        lengths = [0 if rows is None else len(rows) for rows in inputs]
         if not present:
-            return tuple(torch.zeros((0, backbone.dim)) for _ in inputs)
+            return []
         stacked = torch.from_numpy(np.concatenate(present))
-        parts = [
-            backbone.features(stacked[start:end].to(self._device))
-            for start, end in batch_slices(len(stacked), at_most=max_batch_rows(self._device))
+        at_most = rows_a_call(
+            len(stacked), lanes=self._lanes.count, at_most=max_batch_rows(self._device)
+        )
+        return [
+            partial(self._features, backbone, stacked[start:end])
+            for start, end in batch_slices(len(stacked), at_most=at_most)
         ]
-        return torch.split(torch.cat(parts), lengths)
+
+    def _features(self, backbone: AudioBackbone | VideoBackbone, rows: Tensor) -> Tensor:
+        return backbone.features(rows.to(self._device))
+
+
+def _split(
+    parts: Sequence[Tensor], inputs: Sequence[NDArray[np.generic] | None], dim: int
+) -> tuple[Tensor, ...]:
+    """Give each of the `inputs` its rows (N, dim) of the features that came in parts."""
+    if not parts:
+        return tuple(torch.zeros((0, dim)) for _ in inputs)
+    return torch.split(torch.cat(list(parts)), [0 if r is None else len(r) for r in inputs])
 
 
 class BackboneEmbedder(ABC):

@@ -29,7 +29,7 @@ _NO_MEMORY = ("failed to allocate memory", "bad_alloc")
 
 
 class OnnxGraph:
-    """Layers that map a batch to features, on the CPU, on as many threads as torch uses.
+    """Layers that map a batch to features, on the CPU, in the calling thread (see `model.lanes`).
 
     Args:
         path: the graph.
@@ -42,9 +42,7 @@ class OnnxGraph:
 
     def __init__(self, path: Path, network: nn.Module, config: Mapping[str, Any]) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that wait for work awake would take the cores from the processes that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
         # Its errors are raised; written to the standard error as well they would pass by the log.
         options.log_severity_level = 4
         weights = {

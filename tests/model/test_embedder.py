@@ -164,7 +164,8 @@ def test_the_device_sees_few_shapes_however_many_rows_come(
     for chunks in range(1, 50):
         embedder.forward([prepared] * chunks)
 
-    assert shapes == {2, 4, 8}
+    assert max(shapes) == 8
+    assert shapes <= {1, 2, 4, 8}
 
 
 @pytest.mark.parametrize(
