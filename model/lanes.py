@@ -14,8 +14,7 @@ class Lanes:
     """Runs calls side by side, each on one core to its end.
 
     Threads that share a layer wait for each other at its end, some hundred times a batch; threads
-    that share the rows wait once. The small layers of small networks make that a third of the time
-    (`benchmarks/hot_path.py`).
+    that share the rows wait once.
 
     Args:
         count: how many calls run at once; one lane is the calling thread.

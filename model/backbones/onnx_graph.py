@@ -1,7 +1,7 @@
 """A backbone's layers as ONNX Runtime runs them on a CPU: a graph from a file, and weights.
 
-ONNX Runtime fuses layers and lays out memory for the CPU's vector units, and takes a third of the
-time that torch does for the same features (`benchmarks/hot_path.py`). The file holds no weights:
+ONNX Runtime fuses layers and lays out memory for the CPU's vector units, and is faster than
+torch for the same features (`benchmarks/hot_path.py`). The file holds no weights:
 they are those of the backbone's safetensors file, which has no room for a second copy beside it.
 `model.distillation.graphs` writes it.
 """
