@@ -25,8 +25,10 @@ from benchmarks.zero_shot_tables import (
 from model.errors import ConfigError, FeatureSetError
 from model.features import TRAINING_STAGES, FeatureSet, check_trainable, write_npz
 from model.methods import Method, Stage
+from model.projection import GIVEN_VECTORS
 from model.protocol import Run
 from model.recipes import RECIPES, Recipe
+from model.train import Text
 from tests.model.separable import ROWS_OF_STAGE, separable_features
 
 EVIDENCE = ("both", "audio", "video")
@@ -59,8 +61,8 @@ class Diverged:
 
 
 def setup_of(features: FeatureSet, out: Path) -> Setup:
-    text = features.text_vectors
-    assert text is not None
+    assert features.text_vectors is not None
+    text = Text(features.text_vectors, GIVEN_VECTORS)
     return Setup(features, lambda _: text, "cpu", out)
 
 

@@ -143,8 +143,9 @@ def test_what_would_befall_every_file_stops_it(
 def test_interrupted_it_says_how_to_go_on_and_does(client: Client, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
-    for number in range(40):
-        (folder / f"{number:02}.wav").write_bytes(wav(0.3, hertz=200.0 + number))
+    count = 100  # more than are done before the signal arrives
+    for number in range(count):
+        (folder / f"{number:03}.wav").write_bytes(wav(0.3, hertz=200.0 + number))
     command = subprocess.Popen(
         [sys.executable, "-m", "service", "index", str(folder), "--workers", "2"],
         cwd=ROOT,
@@ -164,10 +165,10 @@ def test_interrupted_it_says_how_to_go_on_and_does(client: Client, tmp_path: Pat
     assert "the same command goes on from here" in told
     assert "Traceback" not in told
     before = client.list_clips().total
-    assert 3 <= before < 40
+    assert 3 <= before < count
     rest = index(folder)
-    assert rest.stdout == f"{40 - before} stored, {before} known, 0 moved, 0 failed\n"
-    assert client.list_clips().total == 40
+    assert rest.stdout == f"{count - before} stored, {before} known, 0 moved, 0 failed\n"
+    assert client.list_clips().total == count
 
 
 def test_a_search_leads_back_to_the_files(client: Client, films: Path) -> None:
