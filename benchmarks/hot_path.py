@@ -34,13 +34,15 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.backbones.compact_audio import GRAPH_FILE as AUDIO_GRAPH
-from model.backbones.compact_audio import CompactAudio, CompactAudioConfig, LogMel
+from model.backbones.compact_audio import CompactAudio, LogMel
 from model.backbones.compact_video import GRAPH_FILE as VIDEO_GRAPH
-from model.backbones.compact_video import CompactVideo, CompactVideoConfig
+from model.backbones.compact_video import CompactVideo
 from model.backbones.onnx_graph import INPUT, OnnxGraph
 from model.checkpoint import checkpoint_folder
-from model.distillation.graphs import Layers, audio_layers, exported, video_layers
+from model.device import CPU_BATCH_ROWS, batch_slices, rows_a_call
+from model.distillation.graphs import audio_layers, exported, video_layers
 from model.embedder import Embedder
+from model.lanes import Lanes
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
 
@@ -92,18 +94,27 @@ def parts() -> list[Part]:
     sound, pictures = torch.from_numpy(np.stack(waveforms)), torch.from_numpy(np.stack(frames))
     heard, _ = audio_layers(audio)
     seen, _ = video_layers(video)
+    heard_by = OnnxGraph(folder / AUDIO_GRAPH, heard.network, asdict(audio.config))
+    seen_by = OnnxGraph(folder / VIDEO_GRAPH, seen.network, asdict(video.config))
+    lanes = Lanes(torch.get_num_threads())
     mel = LogMel(audio.config)
     return [
         Part("log-mel", mel, sound),
-        Part("sound", heard, mel(sound), _graph(folder / AUDIO_GRAPH, heard, audio.config)),
-        Part("pictures", seen, pictures, _graph(folder / VIDEO_GRAPH, seen, video.config)),
+        Part("sound", heard, mel(sound), shared_out(heard_by, lanes)),
+        Part("pictures", seen, pictures, shared_out(seen_by, lanes)),
     ]
 
 
-def _graph(
-    path: Path, layers: Layers, config: CompactAudioConfig | CompactVideoConfig
-) -> OnnxGraph:
-    return OnnxGraph(path, layers.network, asdict(config))
+def shared_out(graph: OnnxGraph, lanes: Lanes) -> Run:
+    """Run a graph as the service does: rows side by side, each on one thread."""
+
+    def run(batch: Tensor) -> Tensor:
+        rows = len(batch)
+        at_most = rows_a_call(rows, lanes=lanes.count, at_most=CPU_BATCH_ROWS)
+        slices = batch_slices(rows, at_most=at_most)
+        return torch.cat(lanes.run([partial(graph, batch[a:b]) for a, b in slices]))
+
+    return run
 
 
 def seconds_of(run: Callable[[], object]) -> float:
