@@ -89,6 +89,6 @@ def config_text(config: Mapping[str, Any]) -> str:
 
 def _remade(path: Path) -> str:
     return (
-        f"make it again with `python -m model.distillation.graphs {path.parent}`, or remove it: "
-        "torch then runs the layers, more slowly"
+        f"make it again with `python -m model.distillation.graphs {path.parent}`, which needs "
+        "avgzsl[distill], or remove it: torch then runs the layers, more slowly"
     )
