@@ -82,14 +82,11 @@ class Training:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Training":
-        """Read what `as_json` returned."""
-        return cls(
-            values["count"],
-            values["lists"],
-            dict(values["probes"]),
-            values["recall"],
-            values["greatest"],
-        )
+        """Read what `as_json` returned. Raises ValueError where another version did."""
+        try:
+            return cls(**{**values, "probes": dict(values["probes"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"The training is described by another version: {error}.") from error
 
 
 class IvfIndex(FaissIndex):

@@ -54,7 +54,10 @@ class VectorFileReader:
         if lines[0] != MAGIC:
             raise self._damaged()
         self.end_section()
-        self.header = VectorFileHeader(**json.loads(lines[1]))
+        try:
+            self.header = VectorFileHeader(**json.loads(lines[1]))
+        except TypeError as error:
+            raise ValueError(f"{title} was saved by another version: {error}.") from error
 
     def read_into(self, array: NDArray[Any]) -> None:
         """Fill a contiguous array. Raises ValueError where the file ends before."""

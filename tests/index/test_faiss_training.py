@@ -314,6 +314,22 @@ def test_a_large_file_without_a_trained_index_is_trained_on_once_loaded(tmp_path
     assert (store.describe().kind, store.count()) == ("ivf", 600)
 
 
+@pytest.mark.parametrize("lacking", [True, False])
+def test_a_training_that_another_version_described_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lacking: bool
+) -> None:
+    store = store_of(600)
+    training = store._index.training
+    assert training is not None
+    described = training.as_json() | {"metric": "dot"}
+    if lacking:
+        described = {"count": 600, "lists": 10}
+    monkeypatch.setattr(Training, "as_json", lambda _: described)
+    store.save(tmp_path / "a", generation=1)
+    with pytest.raises(ValueError, match="another version"):
+        store.load(tmp_path / "a")
+
+
 def test_a_file_of_a_trained_index_is_refused_where_it_would_not_be_exact(tmp_path: Path) -> None:
     store_of(600).save(tmp_path / "a", generation=1)
     for store in (ExactStore(**NAMES), FaissStore(**NAMES, exact=True)):  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ import pytest
 from sqlalchemy import event
 
 import index.catalogue_writer
+import index.vector_file
 from index.errors import LibraryLocked, ModelMismatch, StorageError
 from index.exact_store import ExactStore
 from index.library import Library
 from index.media_store import MediaStore
 from index.types import ModalityWeights
+from index.vector_file import VectorFileHeader
 from tests.index.builders import (
     DIM,
     MODEL,
@@ -115,6 +118,26 @@ def test_a_damaged_cache_file_is_rebuilt_from_the_catalogue_and_said(
         if path.is_dir():
             path.rmdir()
             open_library(directory).close()
+
+
+def test_a_cache_of_another_version_is_rebuilt_from_the_catalogue_and_said(
+    directory: Path,
+    upload: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def of_another_version(header: VectorFileHeader) -> dict[str, object]:
+        return asdict(header) | {"compression": "none"}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index.vector_file, "asdict", of_another_version)
+        before = fill(directory, upload)
+    caplog.set_level(logging.INFO)
+    with open_library(directory) as library:
+        assert answers(library) == before
+    lines = rebuilt(caplog)
+    assert len(lines) == len(CACHES)
+    assert all("another version" in line for line in lines)
 
 
 def test_an_older_cache_is_brought_up_to_date_without_rebuilding(
