@@ -193,20 +193,21 @@ def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
 
     figures = measured(search, truth)
     done = threading.Event()
-    writes = [0]
+    writes: list[float] = []
 
     def write() -> None:
         ids, vectors = next(batches(WINDOWS))
         while not done.is_set():
+            begun = time.perf_counter()
             store.add(ids + segments, vectors)
             store.remove(ids + segments)
-            writes[0] += 1
+            writes.append(1000 * (time.perf_counter() - begun))
 
     writer = threading.Thread(target=write)
     writer.start()
     started = time.perf_counter()
     beside = timed(search)
-    rate = writes[0] / (time.perf_counter() - started)
+    rate = len(writes) / (time.perf_counter() - started)
     done.set()
     writer.join()
     with tempfile.TemporaryDirectory() as folder:
@@ -227,6 +228,7 @@ def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
         "p50_beside_writer_ms": beside["p50_ms"],
         "p95_beside_writer_ms": beside["p95_ms"],
         "writes_per_second": rate,
+        **{f"write_{key}": value for key, value in percentiles(writes).items()},
         "save_seconds": saved,
         "load_seconds": load_seconds,
     }

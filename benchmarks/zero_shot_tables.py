@@ -96,6 +96,9 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 def entries_of(methods: Sequence[str], changes: Sequence[str], *, ablations: bool) -> list[Entry]:
     """Lines of the tables: the named methods, or the strong recipe and its ablations.
 
+    An ablation that the changes leave nothing to change of, such as "one network" after
+    `members=1`, is left out.
+
     Args:
         methods: names in `METHODS`.
         changes: `NAME=VALUE` changes of every recipe; an ablation's own come after them.
@@ -111,8 +114,9 @@ def entries_of(methods: Sequence[str], changes: Sequence[str], *, ablations: boo
     if ablations:
         (strong,) = entries
         entries += [
-            replace(strong, name=f"strong, {name}", recipe=replace(strong.recipe, **change))
+            replace(strong, name=f"strong, {name}", recipe=recipe)
             for name, change in ABLATIONS.items()
+            if (recipe := replace(strong.recipe, **change)) != strong.recipe
         ]
     return entries
 

@@ -210,6 +210,12 @@ def test_every_ablation_changes_the_strong_recipe() -> None:
         assert entry.recipe == replace(strong.recipe, **change)
 
 
+def test_an_ablation_of_what_is_changed_for_all_is_left_out() -> None:
+    names = {entry.name for entry in entries_of([], ["members=1"], ablations=True)}
+
+    assert names == {"strong", *(f"strong, {name}" for name in ABLATIONS)} - {"strong, one network"}
+
+
 def test_changes_reach_every_recipe_and_unknown_ones_are_refused() -> None:
     entries = entries_of(["ridge", "avca", "avca"], ["epochs=3"], ablations=False)
 
