@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -52,8 +52,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first clip was added; each further one a second later."""
 
 Vectors = NDArray[np.float32]
-Search = Callable[[Vectors], NDArray[np.float32]]
-"""Returns the scores (1, K) of the nearest to a query (1, DIM)."""
+Ids = NDArray[np.int64]
+Search = Callable[[Vectors], tuple[NDArray[np.float32], Ids]]
+"""Returns scores and ids (1, K) of the nearest to a query (1, DIM), best first."""
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -73,7 +74,7 @@ def clips(count: int, seed: int) -> Vectors:
     return centres()[random.integers(0, CLASSES, count)] + noise(random, count, CLIP_NOISE)
 
 
-def batches(segments: int) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+def batches(segments: int) -> Iterator[tuple[Ids, Vectors]]:
     """Yield ids from 1 and vectors, alike in every process."""
     for number, start in enumerate(range(0, segments, CHUNK)):
         count = min(CHUNK, segments - start)
@@ -85,6 +86,29 @@ def batches(segments: int) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
 
 def queries() -> Vectors:
     return unit(np.concatenate([clips(QUERIES // 2, 3), centres()[: QUERIES // 2]]))
+
+
+class Truth(NamedTuple):
+    """Scores and ids (QUERIES, K) of the nearest windows, best first."""
+
+    scores: NDArray[np.float32]
+    ids: Ids
+
+    @classmethod
+    def of(cls, segments: int) -> "Truth":
+        """Compare every query with every window, part by part, so that they need not fit."""
+        best = cls(np.full((QUERIES, K), -np.inf, np.float32), np.zeros((QUERIES, K), np.int64))
+        for ids, vectors in batches(segments):
+            scores, places = faiss.knn(queries(), vectors, K, faiss.METRIC_INNER_PRODUCT)
+            both = cls(np.hstack([best.scores, scores]), np.hstack([best.ids, ids[places]]))
+            order = np.argsort(-both.scores, axis=1, kind="stable")[:, :K]
+            best = cls(*(np.take_along_axis(found, order, axis=1) for found in both))
+        return best
+
+    @classmethod
+    def read(cls, path: Path) -> "Truth":
+        with np.load(path) as saved:
+            return cls(saved["scores"], saved["ids"])
 
 
 def resident() -> int:
@@ -108,11 +132,18 @@ def timed(search: Callable[[Vectors], object], asked: int = QUERIES) -> dict[str
     return percentiles(taken)
 
 
-def measured(search: Search, truth: Vectors) -> dict[str, float]:
-    found = np.concatenate([search(query[None])[:, :K] for query in queries()])
-    # By score: which of two equal windows comes first is nobody's fault.
-    recall = (found >= truth[:, -1:] - 1e-5).sum(axis=1).clip(max=K).mean() / K
-    return {**timed(search), "recall_at_10": float(recall)}
+def measured(search: Search, truth: Truth) -> dict[str, float]:
+    """Return percentiles of a search's time, and how good the answers are.
+
+    `recall_at_10` counts by score, since which of two equal windows comes first is nobody's fault;
+    `identical` is the share of queries whose windows are the same in the same order.
+    """
+    scores, ids = (
+        np.concatenate(parts) for parts in zip(*(search(q[None]) for q in queries()), strict=True)
+    )
+    recall = (scores[:, :K] >= truth.scores[:, -1:] - 1e-5).sum(axis=1).clip(max=K).mean() / K
+    identical = (ids[:, :K] == truth.ids).all(axis=1).mean()
+    return {**timed(search), "recall_at_10": float(recall), "identical": float(identical)}
 
 
 class Stopwatch:
@@ -136,14 +167,23 @@ def faiss_flat(segments: int, truth_file: Path) -> dict[str, Any]:
     for _, vectors in batches(segments):
         index.add(vectors)
     built = watch.result(segments)
-    np.save(truth_file, index.search(queries(), K)[0])
-    return {**built, **measured(lambda query: index.search(query, K)[0], np.load(truth_file))}
+    return {**built, **measured(_by_place(index), Truth.read(truth_file))}
+
+
+def _by_place(index: Any) -> Search:
+    """Search an index without ids, to which `batches` were added: ids are places, from 1."""
+
+    def search(query: Vectors) -> tuple[NDArray[np.float32], Ids]:
+        scores, places = index.search(query, K)
+        return scores, places + 1
+
+    return search
 
 
 def faiss_ivf(segments: int, truth_file: Path) -> dict[str, Any]:
     """FAISS as one uses it: its own training, the fewest lists with a recall of 0.99."""
     vectors = np.concatenate([part for _, part in batches(segments)])
-    truth = np.load(truth_file)
+    truth = Truth.read(truth_file)
     watch = Stopwatch()
     quantizer = faiss.IndexFlatIP(DIM)
     lists = int(LISTS_PER_ROOT * segments**0.5)
@@ -155,14 +195,14 @@ def faiss_ivf(segments: int, truth_file: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for probed in (1, 2, 4, 8, 16, 32, 64, 128):
         index.nprobe = probed
-        figures = measured(lambda query: index.search(query, K)[0], truth)
+        figures = measured(_by_place(index), truth)
         if figures["recall_at_10"] >= 0.99:
             break
     return {**built, **figures, "lists": lists, "probed": index.nprobe}
 
 
 def faiss_hnsw(segments: int, truth_file: Path) -> dict[str, Any]:
-    truth = np.load(truth_file)
+    truth = Truth.read(truth_file)
     watch = Stopwatch()
     index = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
     for _, vectors in batches(segments):
@@ -171,14 +211,14 @@ def faiss_hnsw(segments: int, truth_file: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for effort in (16, 32, 64, 128, 256, 512):
         index.hnsw.efSearch = effort
-        figures = measured(lambda query: index.search(query, K)[0], truth)
+        figures = measured(_by_place(index), truth)
         if figures["recall_at_10"] >= 0.99:
             break
     return {**built, **figures, "ef_search": effort}
 
 
 def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
-    truth = np.load(truth_file)
+    truth = Truth.read(truth_file)
     watch = Stopwatch()
     store = FaissStore(dim=DIM, model_id=MODEL, name="audio")
     for ids, vectors in batches(segments):
@@ -188,8 +228,8 @@ def faiss_store(segments: int, truth_file: Path) -> dict[str, Any]:
     built = watch.result(segments)
     status = store.describe()
 
-    def search(query: Vectors) -> NDArray[np.float32]:
-        return store.search(query, K)[0]
+    def search(query: Vectors) -> tuple[NDArray[np.float32], Ids]:
+        return store.search(query, K)
 
     figures = measured(search, truth)
     done = threading.Event()
@@ -244,18 +284,17 @@ def library(
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         directory = kept or Path(folder)
+        # In a process of its own, or what making it has freed would count in the memory's favour.
         if not (directory / "vectors").is_dir():
-            figures |= _make(directory, segments, vector_store)
+            figures |= run_alone(partial(_make, directory, segments, vector_store))
         elif not _is_of(directory, vector_store):
-            figures |= _remade(directory, segments, vector_store)
+            figures |= run_alone(partial(_remade, directory, segments, vector_store))
         memory, started = resident(), time.perf_counter()
         with Library.open(directory, model_id=MODEL, dim=DIM, vector_store=vector_store) as opened:
             figures["start_seconds"] = time.perf_counter() - started
-            if kept is not None:
-                # Else what making the library has freed would count in its favour.
-                figures["memory_ratio"] = (resident() - memory) / (4 * DIM * 2 * segments)
+            figures["memory_ratio"] = (resident() - memory) / (4 * DIM * 2 * segments)
             opened.wait_for_sweep()
-            figures |= _clips_found(opened, np.load(truth_file))
+            figures |= _clips_found(opened, Truth.read(truth_file))
             for name, filter in _filters(segments).items():
                 found = partial(opened.search, modality="audio", top_k=K, filter=filter)
                 started = time.perf_counter()
@@ -299,11 +338,11 @@ def _remade(directory: Path, segments: int, vector_store: str) -> dict[str, floa
     }
 
 
-def _clips_found(opened: Library, truth: Vectors) -> dict[str, float]:
+def _clips_found(opened: Library, truth: Truth) -> dict[str, float]:
     """Return a search's time for K clips, and how often it finds the best of all windows."""
     find = partial(opened.search, modality="audio", top_k=K)
     best = np.array([find(query)[0].score for query in queries()])
-    recall = float((best >= truth[:, 0] - 1e-5).mean())
+    recall = float((best >= truth.scores[:, 0] - 1e-5).mean())
     return {**timed(lambda query: find(query[0])), "recall_at_1": recall}
 
 
@@ -390,7 +429,7 @@ def milvus_lite(segments: int, truth_file: Path) -> dict[str, Any]:
             store.add(ids, vectors)
         built = watch.result(segments)["build_seconds"]
         # Its server is a process of its own, whose memory is not ours to weigh.
-        figures = measured(lambda query: store.search(query, K)[0], np.load(truth_file))
+        figures = measured(lambda query: store.search(query, K), Truth.read(truth_file))
         store.close()
     return {"build_seconds": built, **figures}
 
@@ -405,7 +444,7 @@ def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
             column = pyarrow.FixedSizeListArray.from_arrays(vectors.ravel(), DIM)
             yield pyarrow.record_batch({"id": ids, "vector": column})
 
-    truth = np.load(truth_file)
+    truth = Truth.read(truth_file)
     with tempfile.TemporaryDirectory() as folder:
         watch = Stopwatch()
         table = lance.connect(folder).create_table(
@@ -421,11 +460,10 @@ def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
         figures: dict[str, Any] = {}
         for probed in (1, 2, 4, 8, 16, 32, 64, 128):
 
-            def search(query: Vectors, probed: int = probed) -> NDArray[np.float32]:
+            def search(query: Vectors, probed: int = probed) -> tuple[NDArray[np.float32], Ids]:
                 asked = table.search(query[0]).distance_type("dot").nprobes(probed).limit(K)
                 found = asked.select(["id", "_distance"]).to_arrow()
-                scores: NDArray[np.float32] = 1 - found["_distance"].to_numpy()[None]
-                return scores
+                return 1 - found["_distance"].to_numpy()[None], found["id"].to_numpy()[None]
 
             figures = measured(search, truth)
             if figures["recall_at_10"] >= 0.99:
@@ -433,6 +471,7 @@ def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
     return {**built, **figures, "lists": lists, "probed": probed}
 
 
+Task = Callable[[], dict[str, Any]]
 Contender = Callable[[int, Path], dict[str, Any]]
 
 CONTENDERS: dict[str, Contender] = {
@@ -449,16 +488,16 @@ PEERS: dict[str, tuple[Contender, str]] = {
 }
 
 
-def _run(contender: Contender, segments: int, truth_file: Path, result: Any) -> None:
+def _run(task: Task, result: Any) -> None:
     faiss.omp_set_num_threads(1)
-    result.put(contender(segments, truth_file))
+    result.put(task())
 
 
-def run_alone(contender: Contender, segments: int, truth_file: Path) -> dict[str, Any]:
-    """Run a contender in a new process, whose memory holds nothing else."""
+def run_alone(task: Task) -> dict[str, Any]:
+    """Run a task in a new process, whose memory holds nothing else."""
     context = multiprocessing.get_context("spawn")
     result = context.SimpleQueue()
-    process = context.Process(target=_run, args=(contender, segments, truth_file, result))
+    process = context.Process(target=_run, args=(task, result))
     process.start()
     process.join()
     if process.exitcode:
@@ -480,23 +519,22 @@ def main() -> None:
         "Library": partial(library, kept=options.keep),
         "Library sq8": partial(library, vector_store="faiss-sq8", kept=options.keep),
     }
-    if options.peers:
-        for name, (peer, package) in PEERS.items():
+    for name, (peer, package) in PEERS.items():
+        if options.peers or name in (options.only or ()):
             if find_spec(package) is None:
                 print(f"{name}: not installed; pip install {package}")
             else:
                 contenders[name] = peer
     if options.only:
-        # FAISS without an index says what the others should have found, if it did not before.
-        known = options.keep is not None and (options.keep / "truth.npy").exists()
-        wanted = {*options.only} if known else {"faiss flat", *options.only}
-        contenders = {name: run for name, run in contenders.items() if name in wanted}
+        contenders = {name: run for name, run in contenders.items() if name in options.only}
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        truth_file = (options.keep or Path(folder)) / "truth.npy"
-        truth_file.parent.mkdir(parents=True, exist_ok=True)
+        truth_file = (options.keep or Path(folder)) / "truth.npz"
+        if not truth_file.exists():
+            truth_file.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(truth_file, **Truth.of(options.segments)._asdict())
         for name, contender in contenders.items():
-            figures[name] = run_alone(contender, options.segments, truth_file)
+            figures[name] = run_alone(partial(contender, options.segments, truth_file))
             shown = "  ".join(
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
                 for key, value in figures[name].items()
