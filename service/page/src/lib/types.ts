@@ -1,4 +1,4 @@
-// What goes over the wire, as service/schemas.py defines it.
+// What goes over the wire, as service/schemas/ defines it.
 
 export type ModalityChoice = 'auto' | 'audio' | 'video';
 export type SearchModality = 'both' | 'audio' | 'video';
