@@ -24,17 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from model.baselines import CONSE, RIDGE, ConseSetting
+from model.candidates import STAGES_OF, Phase
 from model.cjme import RECIPE as CJME_RECIPE
 from model.cjme import CJMEMethod
 from model.device import resolve_device
+from model.embedded_samples import EVIDENCE, Evidence
 from model.errors import FeatureSetError, ModelError
-from model.evaluation import EVIDENCE, STAGES_OF, Evidence, Phase, to_json
 from model.features import TRAINING_STAGES, FeatureSet, check_trainable
 from model.features.options import add_reading_arguments, read_chosen
 from model.files import read_json_object, write_json, write_whole
 from model.methods import AvgzslnetMethod, Method, evaluate_stage
 from model.protocol import Run
 from model.recipes import RECIPES, Recipe
+from model.report import to_json
 from model.train import Text, changed, progress_bars, text_of
 
 TABLES_FILE = "tables.md"

@@ -16,12 +16,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor
 
 from model.config import Calibration
+from model.embedded_samples import EmbeddedSamples, Evidence, LabelEmbeddings
 from model.errors import FeatureSetError
-from model.evaluation import (
-    EmbeddedSamples,
-    Evidence,
-    LabelEmbeddings,
-)
 from model.features import FeatureSet
 from model.folding import Standardisation
 from model.methods import Stage, best_harmonic_mean, betas_on, with_betas

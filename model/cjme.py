@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from model.config import Calibration
 from model.device import to_numpy
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.errors import FeatureSetError
-from model.evaluation import EmbeddedSamples, LabelEmbeddings
 from model.features import FeatureSet
 from model.losses import euclidean_distance
 from model.methods import Stage, best_harmonic_mean, betas_on, with_betas

@@ -16,6 +16,7 @@ from typing import get_args
 
 from rich.console import Console
 
+from model.candidates import Phase, candidate_classes, evaluated_rows, require_fitting, stage_notes
 from model.checkpoint import (
     BUNDLED,
     PRECOMPUTED,
@@ -23,26 +24,15 @@ from model.checkpoint import (
     checkpoint_folder,
     load_checkpoint,
 )
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.errors import ConfigError, ModelError
-from model.evaluation import (
-    EmbeddedSamples,
-    LabelEmbeddings,
-    Phase,
-    Report,
-    betas_of,
-    candidate_classes,
-    choose_betas,
-    evaluate,
-    evaluated_rows,
-    print_report,
-    require_fitting,
-    stage_notes,
-    to_json,
-)
+from model.evaluation import Report, evaluate
 from model.features import FeatureSet
 from model.features.options import add_reading_arguments, read_chosen
 from model.files import write_json
 from model.projection import GIVEN_VECTORS, embed_features
+from model.report import print_report, to_json
+from model.stacking import betas_of, choose_betas
 
 
 @dataclass(frozen=True)

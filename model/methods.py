@@ -12,23 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import protocol
+from model.candidates import Phase, evaluated_rows
 from model.config import Calibration
-from model.evaluation import (
-    EmbeddedSamples,
-    Evidence,
-    LabelEmbeddings,
-    Phase,
-    Report,
-    Selection,
-    betas_of,
-    choose_betas,
-    evaluate,
-    evaluated_rows,
-)
+from model.embedded_samples import EmbeddedSamples, Evidence, LabelEmbeddings
+from model.evaluation import Report, evaluate
 from model.features import FeatureSet
 from model.network import AVGZSLNet
 from model.projection import embed_labels, embed_samples
 from model.protocol import Run, Validation
+from model.stacking import Selection, betas_of, choose_betas
 
 
 class ZeroShotModel(Protocol):

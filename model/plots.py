@@ -18,7 +18,8 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from model.evaluation import EmbeddedSamples, LabelEmbeddings, Report
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
+from model.evaluation import Report
 from model.metrics import BetaCurve, Floats, Labels, Mask
 from model.vectors import unit_rows
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import load_text_encoder
+from model.candidates import candidate_classes
 from model.checkpoint import Checkpoint
 from model.device import to_numpy
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.embedder import class_text_vectors
 from model.embedding import ClassText
 from model.errors import FeatureSetError
-from model.evaluation import EmbeddedSamples, LabelEmbeddings, candidate_classes
 from model.features import FeatureSet
 from model.network import AVGZSLNet
 

@@ -19,22 +19,18 @@ from numpy.typing import NDArray
 
 from model import folding
 from model.calibration import fit_probabilities
+from model.candidates import STAGES_OF
 from model.config import Calibration, NetworkConfig
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.errors import FeatureSetError
-from model.evaluation import (
-    EmbeddedSamples,
-    LabelEmbeddings,
-    Selection,
-    choose_betas,
-    label_distances,
-)
 from model.features import FeatureSet
 from model.network import AVGZSLNet
 from model.projection import GIVEN_VECTORS, embed_labels, embed_samples
 from model.recipes import Recipe
+from model.stacking import Selection, choose_betas, label_distances
 from model.training import Trainer, TrainingData, save_state
 
-VALIDATION_STAGES = ("stage_1_val_seen", "stage_1_val_unseen")
+VALIDATION_STAGES = STAGES_OF["validation"]
 AUDIO_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the audio distance that are tried; the rest is the video's."""
 

@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from model import protocol
 from model.backbones.registry import DEFAULT_TEXT_ENCODER, load_text_encoder
+from model.candidates import STAGES_OF, Phase
 from model.checkpoint import (
     BUNDLED,
     PRECOMPUTED,
@@ -38,7 +39,6 @@ from model.device import resolve_device
 from model.embedding import ClassText
 from model.errors import ConfigError, ModelError
 from model.evaluate import evaluate_checkpoint
-from model.evaluation import STAGES_OF, Phase, print_report, to_json
 from model.features import FeatureSet
 from model.features.checks import check_trainable
 from model.features.options import add_reading_arguments, read_chosen
@@ -46,6 +46,7 @@ from model.files import write_json
 from model.network import AVGZSLNet
 from model.projection import GIVEN_VECTORS, label_text
 from model.recipes import RECIPES, Recipe
+from model.report import print_report, to_json
 
 STAGE_1_FOLDER = "stage-1"
 RESULTS_FILE = "results.json"

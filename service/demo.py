@@ -6,15 +6,10 @@ empty library in a temporary folder, and stops it afterwards. What it stores, it
 """
 
 import argparse
-import os
 import re
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.demo_server import DemoFailed, own_server
 from service.samples import samples_dir
 
 MEDIA_SUFFIXES = frozenset({".flac", ".m4a", ".mp3", ".mp4", ".ogg", ".opus", ".wav", ".webm"})
@@ -36,13 +32,7 @@ WITH_SOUND, SILENT, AUDIO, TWO_SCENES = (
 
 TAG = "avgzsl-demo"
 NEW_CLASS = "bell swinging in a church tower"
-READY_TIMEOUT_SECONDS = 180.0
 CALL_TIMEOUT_SECONDS = 60.0
-LOG_LINES = 30
-
-
-class DemoFailed(Exception):
-    """Something was not as the demo expects; the message says what."""
 
 
 @dataclass
@@ -533,77 +523,6 @@ def _print_hits(console: Console, hits: Sequence[Mapping[str, Any]]) -> None:
 
 def _percent(probability: float | None) -> str:
     return "-" if probability is None else f"{probability:.1%}"
-
-
-# A server of the demo's own.
-
-
-@contextmanager
-def own_server(console: Console, command: Sequence[str] | None = None) -> Iterator[str]:
-    """Start a server with an empty library; yield its URL once it is ready, and stop it at the end.
-
-    Args:
-        console: where progress is shown.
-        command: what to start, less its port; `python -m service serve` by default.
-
-    Raises:
-        DemoFailed: it stopped, or was not ready in time; the message ends with its log.
-    """
-    port = _free_port()
-    command = command or (sys.executable, "-m", "service", "serve", "--host", "127.0.0.1")
-    with tempfile.TemporaryDirectory(prefix="avgzsl-demo-") as folder:
-        log = Path(folder) / "server.log"
-        environment = {**os.environ, "AVGZSL_DATA_DIR": str(Path(folder) / "data")}
-        # A catalogue elsewhere would be somebody's library.
-        environment.pop("AVGZSL_CATALOGUE_URL", None)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, "--port", str(port)], env=environment, stdout=output, stderr=output
-            )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            with console.status("Starting a server: it loads the model and warms up ..."):
-                _wait_until_ready(url, process, log)
-            yield url
-        finally:
-            _stop(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DemoFailed(
-                f"the server stopped with status {process.returncode}. Its log:\n{_tail(log)}"
-            )
-        try:
-            if httpx.get(f"{url}/readyz", timeout=5).status_code == httpx.codes.OK:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise DemoFailed(
-        f"the server was not ready after {READY_TIMEOUT_SECONDS:.0f} s. Its log:\n{_tail(log)}"
-    )
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

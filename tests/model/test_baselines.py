@@ -22,11 +22,11 @@ from model.cjme import RECIPE as CJME_RECIPE
 from model.cjme import CJMEMethod
 from model.config import Calibration
 from model.errors import FeatureSetError
-from model.evaluation import choose_betas, label_distances
 from model.features import FeatureSet
 from model.methods import AvgzslnetMethod, Method, Stage, evaluate_stage
 from model.protocol import Validation
 from model.recipes import Recipe
+from model.stacking import choose_betas, label_distances
 from tests.model.separable import SEEN, TESTED, VALIDATED, run_of, separable_features
 
 SMALL_CJME = replace(

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from model import evaluate
+from model.candidates import candidate_classes
 from model.checkpoint import Checkpoint
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.embedding import ClassText
-from model.evaluation import EmbeddedSamples, LabelEmbeddings, candidate_classes
 from model.features import FeatureSet, options, read_features, write_npz
 from tests.model.conftest import LetterEncoder
 

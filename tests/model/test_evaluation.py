@@ -11,27 +11,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from model import metrics
+from model.candidates import candidate_classes, evaluated_rows, require_fitting, stage_notes
 from model.config import Calibration, NetworkConfig
+from model.embedded_samples import EVIDENCE, EmbeddedSamples, LabelEmbeddings
 from model.embedding import ClassText
 from model.errors import FeatureSetError
-from model.evaluation import (
-    EVIDENCE,
-    EmbeddedSamples,
-    LabelEmbeddings,
-    Report,
-    betas_of,
-    candidate_classes,
-    choose_betas,
-    euclidean_distances,
-    evaluate,
-    evaluated_rows,
-    label_distances,
-    print_report,
-    require_fitting,
-    stage_notes,
-    to_json,
-)
+from model.evaluation import Report, evaluate
 from model.features import FeatureSet
+from model.report import print_report, to_json
+from model.stacking import betas_of, choose_betas, euclidean_distances, label_distances
 
 NO_BETA = betas_of(Calibration())
 SEEN = np.array([True, True, False, False])
@@ -402,7 +390,7 @@ def test_retrieval_by_text_is_that_of_a_loop_over_classes() -> None:
 def test_retrieval_across_modalities_is_that_of_a_loop_over_samples(
     monkeypatch: pytest.MonkeyPatch, block_numbers: int
 ) -> None:
-    monkeypatch.setattr("model.evaluation.BLOCK_NUMBERS", block_numbers)
+    monkeypatch.setattr("model.retrieval.BLOCK_NUMBERS", block_numbers)
     rng = np.random.default_rng(0)
     samples = replace(
         noisy_samples(per_class=6), has_audio=rng.random(24) < 0.8, has_video=rng.random(24) < 0.8

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.config import Calibration
-from model.evaluation import (
-    EmbeddedSamples,
-    LabelEmbeddings,
-    Report,
-    betas_of,
-    choose_betas,
-    evaluate,
-)
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
+from model.evaluation import Report, evaluate
 from model.metrics import BetaCurve
 from model.plots import (
     BARS_PER_COLUMN,
@@ -29,6 +23,7 @@ from model.plots import (
     plot_space,
     save_plots,
 )
+from model.stacking import betas_of, choose_betas
 
 
 def toys(

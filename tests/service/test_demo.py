@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from service import demo
+from service.demo_server import DemoFailed, own_server
 from service.samples import samples_dir
 from tests.service.conftest import make_app
 from tests.service.servers import serving
@@ -64,7 +65,7 @@ def test_a_failed_step_removes_what_was_stored(
 
     monkeypatch.setattr(demo, "STEPS", (demo.add_class, demo.store_clips, surprise))
     with httpx.Client(base_url=url) as client:
-        with pytest.raises(demo.DemoFailed, match=r"/clips/nobody answered 404 .* expects 200"):
+        with pytest.raises(DemoFailed, match=r"/clips/nobody answered 404 .* expects 200"):
             demo.run_tour(client, samples_dir(), console)
         assert client.get("/clips").json()["total"] == 0
         assert client.get("/classes", params={"query": demo.NEW_CLASS}).json()["total"] == 0
@@ -88,7 +89,7 @@ def test_its_own_server_starts_with_an_empty_library_and_is_stopped(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AVGZSL_CATALOGUE_URL", "sqlite:////nowhere/catalogue.db")
-    with demo.own_server(console, (sys.executable, "-c", FAKE_SERVER)) as own_url:
+    with own_server(console, (sys.executable, "-c", FAKE_SERVER)) as own_url:
         assert httpx.get(f"{own_url}/clips").json()["total"] == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{own_url}/clips")
@@ -97,7 +98,7 @@ def test_its_own_server_starts_with_an_empty_library_and_is_stopped(
 def test_a_server_that_stops_at_its_start_shows_its_log(console: Console) -> None:
     command = (sys.executable, "-c", "raise SystemExit('the model is not there')")
     with (
-        pytest.raises(demo.DemoFailed, match=r"status 1\. Its log:\nthe model is not there"),
-        demo.own_server(console, command),
+        pytest.raises(DemoFailed, match=r"status 1\. Its log:\nthe model is not there"),
+        own_server(console, command),
     ):
         pytest.fail("it should not become ready")
