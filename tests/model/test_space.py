@@ -21,7 +21,7 @@ CONFIG = NetworkConfig(
     normalise=True,
     residual_text=True,
 )
-RECIPE = SpaceRecipe(steps=150, batch_size=64, conse_labels=1)
+RECIPE = SpaceRecipe(steps=150, decoder_steps=20, batch_size=64, conse_labels=1)
 
 
 def toy_table(dim: int, columns: NDArray[np.int64], seed: int) -> Table:
@@ -70,7 +70,7 @@ def test_both_modalities_find_their_held_out_samples_names(
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(
     tables: tuple[Table, Table], variants: NDArray[np.float32]
 ) -> None:
-    recipe = SpaceRecipe(steps=5, batch_size=16, conse_labels=1)
+    recipe = SpaceRecipe(steps=5, decoder_steps=5, batch_size=16, conse_labels=1)
     first, same, other = (
         train_space(*tables, variants, CONFIG, recipe, seed=seed).state_dict() for seed in (0, 0, 1)
     )

@@ -22,7 +22,7 @@ from tests.service.media import wav
 FILES, BROKEN = 25, 2
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_each_file_is_stored_once_whatever_is_killed(tmp_path: Path, kills: int) -> None:
     root, data_dir = tmp_path / "root", tmp_path / "data"
     root.mkdir()
