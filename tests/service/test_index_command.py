@@ -145,6 +145,8 @@ def test_interrupted_it_says_how_to_go_on_and_does(client: Client, tmp_path: Pat
     count = 60
     for number in range(count):
         (folder / f"{number:03}.wav").write_bytes(wav(0.3, hertz=200.0 + number))
+    # Tests that a shell runs in the background ignore it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = subprocess.Popen(
         [sys.executable, "-m", "service", "index", str(folder), "--workers", "2", "--json"],
         cwd=ROOT,
