@@ -142,7 +142,8 @@ class DecodePool:
                 raise WorkCancelled from None
             raise
         finally:
-            self._release(worker, is_usable=is_usable)
+            # Cancelled at its last word, it was killed all the same, though it may seem alive yet.
+            self._release(worker, is_usable=is_usable and not cancellation.is_set)
 
     def close(self) -> None:
         """Kill all processes; what is still streaming ends with WorkCancelled."""

@@ -21,7 +21,7 @@ from model.media.limits import MediaLimits
 from model.media.tasks import ClipHead, ClipTail, decode_clip
 from model.media.types import ClipChunk
 from service.cancellation import Cancellation, WorkCancelled
-from service.decoding import DecodePool
+from service.decoding import DecodePool, _Worker
 from tests.service import decoders
 from tests.service.media import mp4, wav
 
@@ -186,6 +186,27 @@ def test_pain_05_a_decode_that_nobody_waits_for_is_stopped(pool: DecodePool) -> 
     assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
 
 
+def test_pain_05_a_process_that_is_killed_at_its_last_word_gets_no_other_file(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancellation = Cancellation()
+    receive = _Worker.receive
+
+    def cancelled_at_the_end(worker: _Worker, seconds: float) -> tuple[Any, Any]:
+        kind, value = receive(worker, seconds)
+        if kind == "done":
+            cancellation.cancel()
+        return kind, value
+
+    monkeypatch.setattr(_Worker, "receive", cancelled_at_the_end)
+    # A process is for a moment what it was before SIGKILL.
+    monkeypatch.setattr(_Worker, "is_alive", property(lambda _: True))
+
+    assert read(pool, decoders.count, 3, cancellation=cancellation) == ([0, 1, 2], b"done")
+    assert cancellation.is_set
+    assert read(pool, decoders.count, 3) == ([0, 1, 2], b"done")
+
+
 def test_pain_05_work_cancelled_while_it_waits_for_a_process_never_gets_one(
     pool: DecodePool,
 ) -> None:
@@ -274,7 +295,7 @@ def test_closing_ends_what_streams_and_leaves_no_process() -> None:
 SERVER = """
 import sys
 from service.cancellation import Cancellation
-from service.decoding import DecodePool
+from service.decoding import DecodePool, _Worker
 from tests.service import decoders
 pool = DecodePool(workers=2, memory_bytes=2**29, clips_per_worker=10)
 arguments = {"silence_seconds": 600, "cancellation": Cancellation()}
