@@ -70,7 +70,7 @@ $(INSTALLED_BENCH): $(INSTALLED_DEV)
 	@touch $@
 
 .PHONY: bench
-bench: $(INSTALLED_BENCH) ## run the benchmarks (about five hours) and write benchmarks/REPORT.md; DATA=folder for accuracy
+bench: $(INSTALLED_BENCH) ## run the benchmarks (hours) and write benchmarks/REPORT.md; DATA=folder for accuracy
 	$(BIN)/python benchmarks/report.py $(if $(DATA),--data $(DATA))
 
 .PHONY: page

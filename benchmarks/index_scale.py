@@ -97,9 +97,10 @@ class Truth(NamedTuple):
     @classmethod
     def of(cls, segments: int) -> "Truth":
         """Compare every query with every window, part by part, so that they need not fit."""
+        asked = queries()
         best = cls(np.full((QUERIES, K), -np.inf, np.float32), np.zeros((QUERIES, K), np.int64))
         for ids, vectors in batches(segments):
-            scores, places = faiss.knn(queries(), vectors, K, faiss.METRIC_INNER_PRODUCT)
+            scores, places = faiss.knn(asked, vectors, K, faiss.METRIC_INNER_PRODUCT)
             both = cls(np.hstack([best.scores, scores]), np.hstack([best.ids, ids[places]]))
             order = np.argsort(-both.scores, axis=1, kind="stable")[:, :K]
             best = cls(*(np.take_along_axis(found, order, axis=1) for found in both))
@@ -289,6 +290,8 @@ def library(
             figures |= run_alone(partial(_make, directory, segments, vector_store))
         elif not _is_of(directory, vector_store):
             figures |= run_alone(partial(_remade, directory, segments, vector_store))
+        if "failed" in figures:
+            return figures
         memory, started = resident(), time.perf_counter()
         with Library.open(directory, model_id=MODEL, dim=DIM, vector_store=vector_store) as opened:
             figures["start_seconds"] = time.perf_counter() - started

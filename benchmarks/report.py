@@ -4,9 +4,8 @@
 
 What a benchmark printed is kept in `benchmarks/results/report`, so a report that was interrupted
 goes on with the next one; `--again` runs those that are there. `--data` names the folder of the
-media that the accuracy of the bundled model is measured on. On two cores, which should do nothing
-else meanwhile, all of it takes about five hours: one for the service, one for what is killed, three
-for millions of windows.
+media that the accuracy of the bundled model is measured on. All of it takes hours on two cores,
+which should do nothing else meanwhile: the report says how long each took.
 """
 
 import argparse
