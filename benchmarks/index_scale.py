@@ -514,13 +514,14 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=100_000)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--peers", action="store_true", help="run Milvus Lite and LanceDB too")
-    parser.add_argument("--keep", type=Path, help="folder of the library, used again if there")
+    parser.add_argument("--keep", type=Path, help="where libraries stay for another run")
     parser.add_argument("--only", nargs="+", choices=[*CONTENDERS, *PEERS], help="these alone")
     options = parser.parse_args()
+    kept = options.keep and options.keep / str(options.segments)
     contenders: dict[str, Contender] = {
         **CONTENDERS,
-        "Library": partial(library, kept=options.keep),
-        "Library sq8": partial(library, vector_store="faiss-sq8", kept=options.keep),
+        "Library": partial(library, kept=kept),
+        "Library sq8": partial(library, vector_store="faiss-sq8", kept=kept),
     }
     for name, (peer, package) in PEERS.items():
         if options.peers or name in (options.only or ()):
@@ -532,7 +533,7 @@ def main() -> None:
         contenders = {name: run for name, run in contenders.items() if name in options.only}
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        truth_file = (options.keep or Path(folder)) / "truth.npz"
+        truth_file = (kept or Path(folder)) / "truth.npz"
         if not truth_file.exists():
             truth_file.parent.mkdir(parents=True, exist_ok=True)
             np.savez(truth_file, **Truth.of(options.segments)._asdict())

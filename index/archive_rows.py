@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from index.archive import PART_BYTES
-from index.catalogue_reader import StoredClass, StoredClip
+from index.catalogue_records import StoredClass, StoredClip
 from index.checks import check_unit_vector, checked_class, checked_clip
 from index.errors import InvalidArchive, LibraryError, StorageError
 from index.types import ModalityRecord, NewClass, NewClip, Segment, Vector

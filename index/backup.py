@@ -21,7 +21,8 @@ from index.archive import (
 )
 from index.archive_rows import Part, packed_classes, packed_clips, unpacked_classes, unpacked_clips
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader, StoredClass
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import StoredClass
 from index.catalogue_writer import CatalogueWriter
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock

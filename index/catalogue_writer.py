@@ -11,15 +11,8 @@ from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.orm import Session
 
 from index.catalogue_auditor import PARENTS, has_parent
-from index.catalogue_reader import (
-    CLASS,
-    SEGMENT,
-    WRITE,
-    CatalogueReader,
-    StoredClass,
-    StoredClip,
-    clip_record,
-)
+from index.catalogue_reader import CLASS, SEGMENT, WRITE, CatalogueReader
+from index.catalogue_records import StoredClass, StoredClip, clip_record
 from index.errors import ClassExists
 from index.job_rows import JobRows
 from index.names import name_key

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from index.catalogue_reader import Label
+from index.catalogue_records import Label
 from index.names import name_key
 from index.read_write_lock import ReadWriteLock
 from index.types import LabelScores, Vector

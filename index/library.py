@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from index.backup import BackupSummary, write_archive
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader, class_record, clip_record
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import class_record, clip_record
 from index.catalogue_writer import CatalogueWriter
 from index.checks import check_unit_vector, checked_class, checked_clip
 from index.clip_filter import matching_clips

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, select, update
 
-from index.catalogue_reader import CatalogueReader, class_record, clip_record
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import class_record, clip_record
 from index.catalogue_writer import CatalogueWriter
 from index.errors import ModelMismatch
 from index.tables import (

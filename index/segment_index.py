@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue_reader import VectorPair, Window, WindowRows
+from index.catalogue_records import VectorPair, Window, WindowRows
 from index.fusion import weighted_mean
 from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality, Vector

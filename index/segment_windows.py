@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from index.catalogue_reader import Window, WindowRows
+from index.catalogue_records import Window, WindowRows
 from index.sorted_ids import contains
 from index.vector_store import Ids
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader, Moment
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import Moment
 from index.clip_labels import ClipLabels
 from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.catalogue_reader import Moment, WindowRows
+from index.catalogue_records import Moment, WindowRows
 from index.durable import make_directory, storage_errors
 from index.errors import StorageError
 from index.registry import create_store, is_placed

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from index.catalogue_reader import BATCH_ROWS, CatalogueReader, Moment, WindowRows
+from index.catalogue_reader import BATCH_ROWS, CatalogueReader
+from index.catalogue_records import Moment, WindowRows
 from index.label_index import LabelIndex
 from index.segment_index import MODALITIES, SegmentIndex, segment_batches, segment_matrix
 from index.segment_windows import SegmentWindows

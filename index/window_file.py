@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalogue_reader import WINDOW_DTYPE, WindowRows
+from index.catalogue_reader import WINDOW_DTYPE
+from index.catalogue_records import WindowRows
 from index.vector_file import VectorFileHeader, open_vector_file, write_sections
 
 WINDOWS = "windows"

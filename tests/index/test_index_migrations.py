@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, create_engine, inspect, make_url, text
 
 from index.catalogue import Catalogue
-from index.catalogue_reader import Changes, Moment
+from index.catalogue_records import Changes, Moment
 from index.database import _engine, known_revisions, migrations, open_database, sqlite_url
 from index.tables import Base
 from index.types import SearchFilter

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalogue_reader import CatalogueReader, VectorPair
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import VectorPair
 from index.errors import ClassNotFound, ClipNotFound, InvalidTag, StorageError
 from index.library import Library
 from index.types import ModalityRecord, ModalityWeights, SearchFilter, Segment

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalogue_reader import CatalogueReader, Window, WindowRows
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import Window, WindowRows
 from index.library import Library
 from index.segment_index import SegmentIndex
 from index.segment_windows import SegmentWindows
