@@ -87,7 +87,7 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "without modality dropout": {"modality_dropout": 0.0},
     "neighbours 0.2": {"neighbours": 0.2},
     "without whitening": {"whiten": False},
-    "features of unit length": {"standardise": False},
+    "standardised features": {"standardise": True},
     "modalities weigh alike": {"weigh_modalities": False},
     "one beta for all samples": {"relative_penalty": False},
     "one network": {"members": 1},

@@ -20,8 +20,9 @@ from model.embedded_samples import EmbeddedSamples, Evidence, LabelEmbeddings
 from model.errors import FeatureSetError
 from model.features import FeatureSet
 from model.folding import Standardisation
-from model.methods import Stage, best_harmonic_mean, betas_on, with_betas
+from model.methods import Stage, betas_on
 from model.protocol import VALIDATION_STAGES, Run, Validation
+from model.stacking import best_harmonic_mean, with_betas
 from model.training import TrainingData
 from model.vectors import unit_rows
 

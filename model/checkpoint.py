@@ -2,7 +2,7 @@
 
 checkpoint.json          backbones, network shape, decoding, calibration (CheckpointConfig)
 avgzslnet.safetensors    weights of AVGZSLNet
-calibration.json         optional: a Calibration fitted since, in the place of checkpoint.json's
+calibration.json         optional: a Calibration fitted since, which serves in its place
 vocabulary.json          the classes it was trained on: names, synonyms, descriptions
 vocabulary.safetensors   their text vectors w, (C, Dt) float16
 <backbone files>         where the backbones' weights are ours to ship
@@ -37,6 +37,18 @@ from model.network import AVGZSLNet
 FORMAT_VERSION = 1
 BUNDLED = "bundled"
 CALIBRATION_FILE = "calibration.json"
+IDENTIFYING_FILES = (
+    "audio.json",
+    "audio.safetensors",
+    "avgzslnet.safetensors",
+    CALIBRATION_FILE,
+    "checkpoint.json",
+    "video.json",
+    "video.safetensors",
+    "vocabulary.json",
+    "vocabulary.safetensors",
+)
+"""What answers depend on, and the ids are made of; a report beside them changes no model."""
 PRECOMPUTED = "precomputed"
 """Name of the backbones of a checkpoint that was trained on others' feature files."""
 
@@ -49,6 +61,8 @@ class CheckpointConfig:
         audio_backbone, video_backbone, text_encoder: names in `model.backbones.registry`.
         window_seconds, hop_seconds, frames_per_second: how clips are cut.
         network, calibration: see their classes.
+        unit_calibration: of the embeddings scaled to unit length, as the service compares them;
+            None where the network makes them so itself, and `calibration` is of such.
         descriptions: whether a class's description is part of its text.
         format_version: raised when an older reader would misread the folder.
     """
@@ -62,6 +76,7 @@ class CheckpointConfig:
     hop_seconds: float = HOP_SECONDS
     frames_per_second: float = FRAMES_PER_SECOND
     descriptions: bool = True
+    unit_calibration: Calibration | None = None
     format_version: int = FORMAT_VERSION
 
 
@@ -100,7 +115,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         network = AVGZSLNet(config.network)
     load_weights(network, folder / "avgzslnet.safetensors")
     classes = _read_classes(folder / "vocabulary.json")
-    text_vectors = read_tensors(folder / "vocabulary.safetensors")["text"].float().numpy()
+    text_vectors = _read_text_vectors(folder / "vocabulary.safetensors")
     if text_vectors.shape != (len(classes), config.network.text_dim):
         raise CheckpointError(
             f"{folder / 'vocabulary.safetensors'} has shape {text_vectors.shape}; "
@@ -139,12 +154,12 @@ def save_checkpoint(
 
 
 def _content_id(folder: Path, *, without: str | None = None) -> str:
-    """Return 12 hexadecimal digits of the SHA-256 over the JSON and weight files."""
+    """Return 12 hexadecimal digits of the SHA-256 over those `IDENTIFYING_FILES` that there are."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        if path.name != without:
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for name in IDENTIFYING_FILES:
+        if name != without and (folder / name).is_file():
+            digest.update(name.encode())
+            digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -159,14 +174,26 @@ def _read_config(folder: Path) -> CheckpointConfig:
     try:
         values["network"] = from_mapping(NetworkConfig, values.get("network", {}))
         values["calibration"] = from_mapping(Calibration, values.get("calibration", {}))
+        if values.get("unit_calibration") is not None:
+            values["unit_calibration"] = from_mapping(Calibration, values["unit_calibration"])
         config = from_mapping(CheckpointConfig, values)
         if not calibration_path.exists():
             return config
         path = calibration_path
         calibration = from_mapping(Calibration, read_json_object(path))
-        return dataclasses.replace(config, calibration=calibration)
+        if config.network.normalise:
+            return dataclasses.replace(config, calibration=calibration)
+        return dataclasses.replace(config, unit_calibration=calibration)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _read_text_vectors(path: Path) -> NDArray[np.float32]:
+    tensors = read_tensors(path)
+    if "text" not in tensors:
+        raise CheckpointError(f"{path} holds no tensor 'text', only {sorted(tensors) or 'nothing'}")
+    vectors: NDArray[np.float32] = tensors["text"].float().numpy()
+    return vectors
 
 
 def _read_classes(path: Path) -> tuple[ClassText, ...]:

@@ -26,10 +26,11 @@ from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.errors import FeatureSetError
 from model.features import FeatureSet
 from model.losses import euclidean_distance
-from model.methods import Stage, best_harmonic_mean, betas_on, with_betas
+from model.methods import Stage, betas_on
 from model.network import BatchNorm
 from model.protocol import VALIDATION_STAGES, Progress, Run, Validation
 from model.recipes import RECIPES, Recipe
+from model.stacking import best_harmonic_mean, with_betas
 from model.training import Batch, TrainingData, batches
 
 RECIPE = replace(RECIPES["avca"], dropout=0.2)

@@ -14,8 +14,11 @@ def from_mapping(config_class: type[C], values: Mapping[str, Any]) -> C:
     """Build a frozen dataclass from parsed JSON.
 
     Raises:
-        ConfigError: a key is unknown or missing, or the class refuses a value.
+        ConfigError: `values` is no mapping, a key is unknown or missing, or the class refuses a
+            value.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{config_class.__name__} is {values!r}; an object with keys is needed")
     fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     if unknown:
@@ -81,9 +84,20 @@ class NetworkConfig:
     unit_decoder: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("audio_dim", "video_dim", "text_dim", "hidden_dim", "embedding_dim"):
+        for name in (
+            "audio_dim",
+            "video_dim",
+            "text_dim",
+            "hidden_dim",
+            "embedding_dim",
+            "decoder_dim",
+            "text_hidden_dim",
+        ):
+            least = 0 if name == "text_hidden_dim" else 1
+            width = getattr(self, name)
             _require(
-                getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be positive"
+                type(width) is int and width >= least,
+                f"{name} is {width!r}; it must be a whole number of at least {least}",
             )
         for name in ("dropout", "decoder_dropout"):
             _require(

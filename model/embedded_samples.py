@@ -1,12 +1,13 @@
 """Embeddings of samples and labels in the shared space, by what they were made from."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import Labels, Mask
+from model.vectors import unit_rows
 
 Evidence = Literal["both", "audio", "video"]
 """What an answer is given from."""
@@ -36,6 +37,14 @@ class EmbeddedSamples:
         """Embedding (N, E) float32 made from this evidence, where the method has one."""
         return {"both": self.both, "audio": self.audio, "video": self.video}[evidence]
 
+    def of_unit_length(self) -> Self:
+        """Scale every embedding to unit length, as the service compares them."""
+        audio, video, both = (
+            None if rows is None else unit_rows(rows)
+            for rows in (self.audio, self.video, self.both)
+        )
+        return replace(self, audio=audio, video=video, both=both)
+
     def present(self, evidence: Evidence) -> Mask:
         """Samples that can be answered from this evidence, (N,) bool; "both" needs but one."""
         audio = self.has_audio & (self.audio is not None)
@@ -61,3 +70,7 @@ class LabelEmbeddings:
 
     vectors: NDArray[np.float32]
     seen: Mask
+
+    def of_unit_length(self) -> Self:
+        """Scale every vector to unit length, as the service compares them."""
+        return replace(self, vectors=unit_rows(self.vectors))

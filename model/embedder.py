@@ -234,7 +234,7 @@ class Embedder(BackboneEmbedder):
         super().__init__(
             audio,
             video,
-            calibration=config.calibration,
+            calibration=_served_calibration(config),
             card=ModelCard(
                 model_id=checkpoint.model_id,
                 space_id=checkpoint.space_id,
@@ -366,6 +366,19 @@ def _require_trained_on(
                 "setting out, or train a head on it with `python -m model.train --features PATH"
                 f"{spelled} --out DIR` and name DIR as the model{_frozen_advice(audio, video)}"
             )
+
+
+def _served_calibration(config: CheckpointConfig) -> Calibration:
+    """Return that of embeddings of unit length, which is how the service compares them."""
+    if config.network.normalise:
+        return config.calibration
+    if config.unit_calibration is None:
+        raise CheckpointError(
+            "the checkpoint was calibrated on embeddings as they are, by an earlier version, and "
+            "the service compares them by their directions; train it again with the same command "
+            "(its states are kept, so that it takes seconds), or only evaluate it"
+        )
+    return config.unit_calibration
 
 
 def _frozen_advice(audio: str | None, video: str | None) -> str:

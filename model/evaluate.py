@@ -16,16 +16,18 @@ from typing import get_args
 
 from rich.console import Console
 
+from model.backbones.registry import kind_of
 from model.candidates import Phase, candidate_classes, evaluated_rows, require_fitting, stage_notes
 from model.checkpoint import (
     BUNDLED,
     PRECOMPUTED,
     Checkpoint,
+    CheckpointConfig,
     checkpoint_folder,
     load_checkpoint,
 )
 from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
-from model.errors import ConfigError, ModelError
+from model.errors import ConfigError, FeatureSetError, ModelError
 from model.evaluation import Report, evaluate
 from model.features import FeatureSet
 from model.features.options import add_reading_arguments, read_chosen
@@ -54,6 +56,7 @@ def evaluate_checkpoint(
     """
     rows = evaluated_rows(features, phase)
     config = checkpoint.config
+    _require_same_backbones(rows, config)
     require_fitting(rows, config.network, given_text=config.text_encoder == GIVEN_VECTORS)
     samples, labels = embed_features(checkpoint, rows)
     candidates = candidate_classes(checkpoint.classes, rows)
@@ -72,6 +75,27 @@ def evaluate_checkpoint(
         notes=(*report.notes, *stage_notes(rows, candidates)),
     )
     return Evaluation(report, samples, labels)
+
+
+def _backbones(config: CheckpointConfig) -> tuple[str, str]:
+    return config.audio_backbone, config.video_backbone
+
+
+def _require_same_backbones(features: FeatureSet, config: CheckpointConfig) -> None:
+    """Check that the checkpoint's own backbones made the features, as far as it is known.
+
+    Raises:
+        FeatureSetError: others did; features as wide as theirs would only give wrong figures.
+    """
+    if features.backbones is None or PRECOMPUTED in _backbones(config):
+        return
+    names = zip(("audio", "video"), features.backbones, _backbones(config), strict=True)
+    for modality, made, trained in names:
+        if kind_of(made) != kind_of(trained):
+            raise FeatureSetError(
+                f"the {modality} features of {features.name} were made by {made!r}, the checkpoint "
+                f"was trained on those of {trained!r}; extract them with that, or train anew"
+            )
 
 
 def draw(evaluation: Evaluation, checkpoint: Checkpoint, folder: Path) -> tuple[Path, ...]:
@@ -105,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=options.seed,
             audio_backbone=_backbone(config.audio_backbone),
             video_backbone=_backbone(config.video_backbone),
+            backbone_folder=None if PRECOMPUTED in _backbones(config) else checkpoint.folder,
         )
         evaluation = evaluate_checkpoint(checkpoint, features, options.stage)
         print_report(evaluation.report, console)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from model.errors import FeatureSetError
 from model.network import AVGZSLNet, ModalityNetwork
 
 SHRINKAGE = 0.3
@@ -106,8 +107,16 @@ def whiten(network: AVGZSLNet, samples: RawEmbeddings) -> None:
     same but for the centring, and a label that is near to everything, a hub, is divided by how much
     it is so: the normalisation by impostors of speaker verification (Auckenthaler et al. 2000,
     "Z-norm") as two linear maps, which the last layers absorb. Needs a residual text network.
+
+    Raises:
+        FeatureSetError: an embedding is not finite.
     """
     covariance = _covariance(samples.audio + samples.video, samples.weights)
+    if not covariance.isfinite().all():
+        raise FeatureSetError(
+            "the embeddings of training samples hold NaN or infinity; the training diverged: lower "
+            "its learning rate"
+        )
     dim = len(covariance)
     identity = torch.eye(dim)
     covariance += SHRINKAGE * covariance.trace() / dim * identity

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from model import protocol
 from model.candidates import Phase, evaluated_rows
 from model.config import Calibration
-from model.embedded_samples import EmbeddedSamples, Evidence, LabelEmbeddings
+from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.evaluation import Report, evaluate
 from model.features import FeatureSet
 from model.network import AVGZSLNet
@@ -86,22 +86,6 @@ def betas_on(model: ZeroShotModel, validation: Validation) -> Selection:
     samples = model.embed_samples(validation.features, validation.labels)
     labels = model.embed_labels(validation.text, validation.seen)
     return choose_betas(samples, labels, Calibration())
-
-
-def best_harmonic_mean(selection: Selection, evidence: Evidence) -> float:
-    """HM, as a fraction, at the chosen beta; 0 where there is no curve to choose it from."""
-    curve = selection.curves.get(evidence)
-    return 0.0 if curve is None else float(np.nanmax(curve.harmonic_mean))
-
-
-def with_betas(calibration: Calibration, selection: Selection) -> Calibration:
-    """Put chosen betas into a calibration."""
-    return replace(
-        calibration,
-        seen_penalty=selection.betas["both"],
-        audio_seen_penalty=selection.betas["audio"],
-        video_seen_penalty=selection.betas["video"],
-    )
 
 
 @dataclass(frozen=True)

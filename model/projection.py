@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.backbones.protocol import TextEncoder
 from model.backbones.registry import load_text_encoder
-from model.candidates import candidate_classes
+from model.candidates import Candidates, candidate_classes
 from model.checkpoint import Checkpoint
 from model.device import to_numpy
 from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
@@ -90,12 +90,14 @@ def embed_features(
     """Embed rows and their candidates: the trained classes, then the set's others.
 
     Raises:
-        FeatureSetError: the set lacks label vectors that the checkpoint needs.
+        FeatureSetError: the set lacks label vectors that the checkpoint needs, or has others.
         BackboneError: the checkpoint's text encoder cannot be had.
     """
     candidates = candidate_classes(checkpoint.classes, features)
     config = checkpoint.config
     text = checkpoint.text_vectors
+    if config.text_encoder == GIVEN_VECTORS:
+        _require_same_text(checkpoint, features, candidates)
     if candidates.added:
         given = config.text_encoder == GIVEN_VECTORS
         encoder = None if given else load_text_encoder(config.text_encoder)
@@ -103,3 +105,26 @@ def embed_features(
         text = np.concatenate([text, added])
     samples = embed_samples(checkpoint.network, features, candidates.of_features[features.labels])
     return samples, embed_labels(checkpoint.network, text, candidates.seen)
+
+
+def _require_same_text(
+    checkpoint: Checkpoint, features: FeatureSet, candidates: Candidates
+) -> None:
+    """Check that trained classes have the vectors that they were trained with.
+
+    Raises:
+        FeatureSetError: one has another vector, as by another alignment.
+    """
+    if features.text_vectors is None:
+        return
+    ours = candidates.of_features
+    known = np.flatnonzero((ours >= 0) & (ours < len(checkpoint.classes)))
+    theirs = features.text_vectors[known].astype(np.float32)
+    differs = ~np.isclose(theirs, checkpoint.text_vectors[ours[known]], rtol=1e-2, atol=1e-3)
+    wrong = known[differs.any(axis=1)]
+    if wrong.size:
+        raise FeatureSetError(
+            f"{features.name} has another label vector for {features.classes[wrong[0]].name!r} "
+            f"than the checkpoint was trained with ({wrong.size} of {known.size} classes differ); "
+            "give the --alignment that it was trained with, or the same label vectors"
+        )

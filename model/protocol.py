@@ -8,6 +8,8 @@ never looked at. Both stages save their state as they go, and a second call goes
 import dataclasses
 import hashlib
 import json
+import logging
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +29,19 @@ from model.features import FeatureSet
 from model.network import AVGZSLNet
 from model.projection import GIVEN_VECTORS, embed_labels, embed_samples
 from model.recipes import Recipe
-from model.stacking import Selection, choose_betas, label_distances
+from model.stacking import (
+    Selection,
+    best_harmonic_mean,
+    choose_betas,
+    label_distances,
+    with_betas,
+)
 from model.training import Trainer, TrainingData, save_state
 
+log = logging.getLogger(__name__)
+
 VALIDATION_STAGES = STAGES_OF["validation"]
-AUDIO_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+AUDIO_WEIGHTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Shares of the audio distance that are tried; the rest is the video's."""
 
 DECODER_EPOCHS = 3
@@ -73,6 +83,7 @@ class Choice:
         trained: sorted positions of its classes among the feature set's.
         epochs: after how many epochs a network was best.
         calibration: the modalities' weights, the betas and the probabilities' constants.
+        unit_calibration: the same for embeddings scaled to unit length; None where they are so.
         selection: the betas with their curves.
         history: epoch -> HM on validation, as a fraction.
     """
@@ -81,6 +92,7 @@ class Choice:
     trained: NDArray[np.int64]
     epochs: int
     calibration: Calibration
+    unit_calibration: Calibration | None
     selection: Selection
     history: Mapping[int, float]
 
@@ -153,13 +165,26 @@ def select(run: Run) -> Choice:
     common = sorted(set.intersection(*(set(s) for s in snapshots)))
     history: dict[int, float] = {}
     for epoch in common:
-        network = assemble([s[epoch] for s in snapshots], data, run)
-        history[epoch] = validation.harmonic_mean(network)
+        history[epoch] = _score([s[epoch] for s in snapshots], data, run, validation)
     # A network that diverged has HM 0 everywhere; among equals the shortest training is kept.
     best = max(common, key=lambda epoch: (history[epoch], -epoch))
     network = assemble([s[best] for s in snapshots], data, run)
-    calibration, selection = validation.choose(network)
-    return Choice(network, trained, best, calibration, selection, history)
+    samples, labels = validation.embed(network)
+    calibration, selection = validation.choose(samples, labels)
+    unit_calibration = None
+    if not network.config.normalise:
+        unit_calibration, _ = validation.choose(samples.of_unit_length(), labels.of_unit_length())
+    return Choice(network, trained, best, calibration, unit_calibration, selection, history)
+
+
+def _score(
+    members: Sequence[Weights], data: TrainingData, run: Run, validation: "Validation"
+) -> float:
+    """HM on validation of a network made of the members; 0 where training diverged."""
+    try:
+        return validation.harmonic_mean(assemble(members, data, run))
+    except FeatureSetError:
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -207,26 +232,25 @@ class Validation:
         return samples, embed_labels(network, self.text, self.seen)
 
     def harmonic_mean(self, network: AVGZSLNet) -> float:
-        """HM of both modalities at its best beta and equal weights; 0 where training diverged."""
-        samples, labels = self.embed(network)
-        try:
-            return _harmonic_mean(choose_betas(samples, labels, self._calibration(0.5)))
-        except FeatureSetError:
-            return 0.0
+        """HM of both modalities at its best beta and equal weights.
 
-    def choose(self, network: AVGZSLNet) -> tuple[Calibration, Selection]:
-        """Choose weights and betas, and fit the probabilities."""
+        Raises:
+            FeatureSetError: an embedding is not finite: the training diverged.
+        """
         samples, labels = self.embed(network)
+        return best_harmonic_mean(choose_betas(samples, labels, self._calibration(0.5)), "both")
+
+    def choose(
+        self, samples: EmbeddedSamples, labels: LabelEmbeddings
+    ) -> tuple[Calibration, Selection]:
+        """Choose weights and betas, and fit the probabilities."""
         shares = AUDIO_WEIGHTS if self.weigh_modalities else (0.5,)
         options = [self._calibration(share) for share in shares]
         chosen = [(c, choose_betas(samples, labels, c)) for c in options]
-        calibration, selection = max(chosen, key=lambda option: _harmonic_mean(option[1]))
-        calibration = replace(
-            calibration,
-            seen_penalty=selection.betas["both"],
-            audio_seen_penalty=selection.betas["audio"],
-            video_seen_penalty=selection.betas["video"],
+        calibration, selection = max(
+            chosen, key=lambda option: best_harmonic_mean(option[1], "both")
         )
+        calibration = with_betas(calibration, selection)
         return self._fit_probabilities(samples, labels, calibration), selection
 
     def _calibration(self, audio_share: float) -> Calibration:
@@ -243,14 +267,6 @@ class Validation:
         rows = ~np.isnan(distances).any(axis=1)
         right = samples.labels[:, None] == np.arange(len(labels.seen))
         return fit_probabilities(calibration, [distances[rows]], [right[rows]])
-
-
-def _harmonic_mean(selection: Selection) -> float:
-    """HM of both modalities at the chosen beta; 0 where there is no such curve."""
-    curve = selection.curves.get("both")
-    if curve is None:
-        return 0.0
-    return float(np.nanmax(curve.harmonic_mean))
 
 
 # --- stage 2 -------------------------------------------------------------------------------------
@@ -273,6 +289,7 @@ def teach_decoder(network: AVGZSLNet, run: Run, trained: NDArray[np.int64]) -> N
         run.recipe,
         standardise=False,
         pretrained_text=False,
+        members=1,
         whiten=False,
         relative_penalty=False,
         optimiser="adam",
@@ -358,15 +375,15 @@ def _train_member(
         snapshots, scores = saved["snapshots"], saved["scores"]
     while trainer.epoch < epochs and not _out_of_patience(scores, recipe.patience):
         terms = trainer.train_epoch()
-        due = trainer.epoch == epochs or (
-            validation is not None and trainer.epoch % recipe.validate_every == 0
-        )
-        if due:
-            weights = {k: v.detach().cpu().clone() for k, v in trainer.network.state_dict().items()}
-            snapshots[trainer.epoch] = weights
+        if trainer.epoch == epochs or trainer.epoch % recipe.validate_every == 0:
+            if validation is not None or trainer.epoch == epochs:
+                snapshots[trainer.epoch] = {
+                    name: weight.detach().cpu().clone()
+                    for name, weight in trainer.network.state_dict().items()
+                }
             if validation is not None:
-                network = assemble([weights], data, run)
-                scores[trainer.epoch] = validation.harmonic_mean(network)
+                weights = snapshots[trainer.epoch]
+                scores[trainer.epoch] = _score([weights], data, run, validation)
             save_state(
                 path,
                 {
@@ -401,5 +418,9 @@ def _read_state(path: Path, key: str) -> dict[str, Any] | None:
     """The state at `path`, or None where there is none of this very run."""
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        log.warning("%s cannot be read (%s); this network is trained anew", path, error)
+        return None
     return state if state.get("key") == key else None

@@ -11,10 +11,22 @@ batch. Beta is chosen for each evidence, there their mean is taken.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from model.config import NetworkConfig
 from model.errors import ConfigError
+
+Optimiser = Literal["sgd", "adam"]
+
+POSITIVE = (
+    *("hidden_dim", "decoder_dim", "batch_size", "epochs", "validate_every"),
+    *("temperature", "members"),
+)
+NOT_NEGATIVE = (
+    *("embedding_dim", "text_hidden_dim", "learning_rate", "weight_decay", "balanced_batches"),
+    *("patience", "triplet", "decoder", "kl", "cross_entropy", "margin", "mixup"),
+)
+PROBABILITIES = ("dropout", "decoder_dropout", "modality_dropout", "neighbours")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +42,14 @@ class Recipe:
         descriptions: label vectors are made of names and descriptions, else of names alone.
         standardise: features are scaled to zero mean and unit variance.
         unit_features: those that are not standardised are scaled to unit length, else left alone.
-        optimiser: `sgd` with momentum 0.9, or `adam` (decoupled weight decay).
+        optimiser: `sgd` with momentum, or `adam` (decoupled weight decay).
         learning_rate, weight_decay, batch_size: of the optimiser.
         balanced_batches: batches of an epoch, drawn with replacement so that all classes are as
             frequent; 0: an epoch has every row once.
         epochs: length of the schedule; the epoch that is kept is chosen on validation.
-        milestones: epochs after which the rate is divided by ten; empty for one cycle with a linear
-            warm-up over a tenth and a cosine to zero.
+        milestones: epochs after which the rate is divided by ten, at a momentum of 0.9; empty for
+            torch's `OneCycleLR`: along cosines the rate rises over the first tenth and falls to
+            zero, and momentum (Adam's beta 1) falls from 0.95 to 0.85 and rises again.
         validate_every: epochs between two validations.
         patience: validations without a better HM before training stops; 0 for never.
         triplet: weight of the composite triplet loss.
@@ -70,7 +83,7 @@ class Recipe:
     standardise: bool = False
     unit_features: bool = True
 
-    optimiser: Literal["sgd", "adam"] = "sgd"
+    optimiser: Optimiser = "sgd"
     learning_rate: float = 0.3
     weight_decay: float = 0.0
     batch_size: int = 4096
@@ -103,6 +116,26 @@ class Recipe:
                 raise ConfigError(
                     f"{name} needs pretrained_text: only its embeddings are of unit length"
                 )
+        if self.members > 1 and not self.pretrained_text:
+            raise ConfigError(
+                f"members is {self.members}, which needs pretrained_text: networks that learn a "
+                "text network each have no space in common to be averaged in"
+            )
+        if self.members > 1 and self.batch_norm:
+            raise ConfigError(f"members is {self.members}: batch_norm cannot be averaged; use 1")
+        if self.optimiser not in get_args(Optimiser):
+            raise ConfigError(
+                f"optimiser is {self.optimiser!r}; one of {', '.join(get_args(Optimiser))} is known"
+            )
+        for name in (*POSITIVE, *NOT_NEGATIVE, *PROBABILITIES):
+            value = getattr(self, name)
+            if value < 0 or (name in POSITIVE and value == 0):
+                bound = "greater than 0" if name in POSITIVE else "at least 0"
+                raise ConfigError(f"{name} is {value}; it must be {bound}")
+            if name in PROBABILITIES and value >= 1:
+                raise ConfigError(f"{name} is {value}; it must be less than 1")
+        if not all(type(epoch) is int and epoch > 0 for epoch in self.milestones):
+            raise ConfigError(f"milestones are {list(self.milestones)}; they must be epochs from 1")
 
     def network(self, audio_dim: int, video_dim: int, text_dim: int) -> NetworkConfig:
         """Shape of one member's network for features and text vectors of these widths."""
@@ -151,7 +184,6 @@ RECIPES: Mapping[str, Recipe] = {
         decoder_dim=512,
         pretrained_text=True,
         descriptions=True,
-        standardise=True,
         optimiser="adam",
         learning_rate=1e-3,
         weight_decay=1e-2,

@@ -7,7 +7,7 @@ its own beta, chosen on validation samples and never on those that are reported.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,22 @@ def choose_betas(
         e: metrics.choose_beta(curves[e]) if e in curves else 0.0 for e in EVIDENCE
     }
     return Selection(betas, curves)
+
+
+def best_harmonic_mean(selection: Selection, evidence: Evidence) -> float:
+    """HM, as a fraction, at the chosen beta; 0 where there is no curve to choose it from."""
+    curve = selection.curves.get(evidence)
+    return 0.0 if curve is None else float(np.nanmax(curve.harmonic_mean))
+
+
+def with_betas(calibration: Calibration, selection: Selection) -> Calibration:
+    """Put chosen betas into a calibration."""
+    return replace(
+        calibration,
+        seen_penalty=selection.betas["both"],
+        audio_seen_penalty=selection.betas["audio"],
+        video_seen_penalty=selection.betas["video"],
+    )
 
 
 def betas_of(calibration: Calibration) -> dict[Evidence, float]:

@@ -34,7 +34,7 @@ from model.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from model.config import Calibration, from_mapping
+from model.config import from_mapping
 from model.device import resolve_device
 from model.embedding import ClassText
 from model.errors import ConfigError, ModelError
@@ -103,8 +103,7 @@ def train(
             run,
             net,
             trained=classes,
-            calibration=choice.calibration,
-            encoder=text.encoder,
+            choice=choice,
         )
     return choice
 
@@ -115,16 +114,16 @@ def _save(
     network: AVGZSLNet,
     *,
     trained: NDArray[np.int64],
-    calibration: Calibration,
-    encoder: str,
+    choice: protocol.Choice,
 ) -> None:
     audio, video = run.features.backbones or (PRECOMPUTED, PRECOMPUTED)
     config = CheckpointConfig(
         audio_backbone=audio,
         video_backbone=video,
-        text_encoder=encoder,
+        text_encoder=run.encoder,
         network=network.config,
-        calibration=calibration,
+        calibration=choice.calibration,
+        unit_calibration=choice.unit_calibration,
         descriptions=run.recipe.descriptions,
     )
     classes = [run.features.classes[i] for i in trained]

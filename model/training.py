@@ -354,6 +354,7 @@ class Trainer:
             "schedule": self._schedule.state_dict(),
             "generator": self._generator.get_state(),
             "torch_generator": torch.get_rng_state(),
+            "cuda_generator": torch.cuda.get_rng_state() if self.device == "cuda" else None,
             "epoch": self.epoch,
         }
 
@@ -364,6 +365,8 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
         self._generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_generator"])
+        if self.device == "cuda":
+            torch.cuda.set_rng_state(state["cuda_generator"])
         self.epoch = state["epoch"]
 
 

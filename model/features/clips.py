@@ -58,15 +58,24 @@ def find_clips(folder: Path) -> list[ClipFile]:
 
 
 def load_extractor(
-    audio_backbone: str | None = None, video_backbone: str | None = None, device: str = "auto"
+    audio_backbone: str | None = None,
+    video_backbone: str | None = None,
+    folder: Path | None = None,
+    device: str = "auto",
 ) -> ClipExtractor:
     """Load the backbones of these names; those of the bundled model where none is given.
+
+    Args:
+        audio_backbone, video_backbone: names in `model.backbones.registry`.
+        folder: of the checkpoint that brings their weights, where they are ours.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
         BackboneError, CheckpointError: see `model.errors`.
     """
-    folder = checkpoint_folder(BUNDLED)
-    bundled = read_json_object(folder / "checkpoint.json")
+    bundled_folder = checkpoint_folder(BUNDLED)
+    bundled = read_json_object(bundled_folder / "checkpoint.json")
+    folder = folder or bundled_folder
     return ClipExtractor(
         load_audio_backbone(audio_backbone or bundled["audio_backbone"], folder),
         load_video_backbone(video_backbone or bundled["video_backbone"], folder),

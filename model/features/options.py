@@ -31,6 +31,7 @@ def read_chosen(
     seed: int = 0,
     audio_backbone: str | None = None,
     video_backbone: str | None = None,
+    backbone_folder: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
 ) -> FeatureSet:
@@ -44,6 +45,7 @@ def read_chosen(
         seed=seed,
         audio_backbone=audio_backbone,
         video_backbone=video_backbone,
+        backbone_folder=backbone_folder,
         device=device,
         cache=cache,
     )

@@ -19,6 +19,7 @@ def read_features(
     seed: int = 0,
     audio_backbone: str | None = None,
     video_backbone: str | None = None,
+    backbone_folder: Path | None = None,
     device: str = "auto",
     cache: Path | None = None,
 ) -> FeatureSet:
@@ -35,6 +36,7 @@ def read_features(
         seed: of the split by chance of a folder of clips.
         audio_backbone, video_backbone: what extracts the features of clips, by the names of
             `model.backbones.registry`; those of the bundled model by default.
+        backbone_folder: of the checkpoint whose backbones are meant; by default bundled.
         device: where the backbones run: `auto`, `cpu` or `cuda`.
         cache: .npz file that keeps the features of a folder of clips; without one, an extraction
             that is cut short begins anew.
@@ -69,7 +71,7 @@ def read_features(
 
     return read_clips(
         path,
-        load_extractor(audio_backbone, video_backbone, device),
+        load_extractor(audio_backbone, video_backbone, backbone_folder, device),
         split=None if split is None else Path(split),
         seed=seed,
         cache=cache,

@@ -79,7 +79,13 @@ CONFIG = CheckpointConfig(
     hop_seconds=1.0,
     frames_per_second=4.0,
     network=NetworkConfig(
-        audio_dim=2, video_dim=6, text_dim=5, hidden_dim=8, embedding_dim=5, decoder_dim=8
+        audio_dim=2,
+        video_dim=6,
+        text_dim=5,
+        hidden_dim=8,
+        embedding_dim=5,
+        decoder_dim=8,
+        normalise=True,
     ),
     calibration=Calibration(temperature=0.2),
 )

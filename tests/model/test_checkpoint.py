@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from model.checkpoint import checkpoint_folder, load_checkpoint, save_checkpoint
+from model.config import Calibration
 from model.errors import CheckpointError
+from model.files import write_tensors
 from model.network import AVGZSLNet
 from tests.model.conftest import CLASSES, CONFIG, LetterEncoder
 
@@ -46,6 +48,19 @@ def test_the_model_id_follows_the_content_and_not_the_place(
     assert load_checkpoint(copy).model_id != same
 
 
+def test_what_lies_beside_the_model_does_not_change_its_ids(
+    checkpoint_dir: Path, tmp_path: Path
+) -> None:
+    before = load_checkpoint(checkpoint_dir)
+    copy = shutil.copytree(checkpoint_dir, tmp_path / "copy")
+    (copy / "results.json").write_text("{}")
+    (copy / "other.safetensors").write_bytes(b"")
+
+    after = load_checkpoint(copy)
+
+    assert (after.model_id, after.space_id) == (before.model_id, before.space_id)
+
+
 def test_a_calibration_fitted_since_changes_answers_but_not_the_space(
     checkpoint_dir: Path, tmp_path: Path
 ) -> None:
@@ -59,6 +74,19 @@ def test_a_calibration_fitted_since_changes_answers_but_not_the_space(
     assert after.config == replace(before.config, calibration=fitted)
     assert after.space_id == before.space_id == before.model_id
     assert after.model_id != before.model_id
+
+
+def test_a_calibration_fitted_since_is_of_what_the_service_compares(tmp_path: Path) -> None:
+    network = replace(CONFIG.network, normalise=False)
+    config = replace(CONFIG, network=network, unit_calibration=Calibration(temperature=0.7))
+    vectors = LetterEncoder().encode([c.name for c in CLASSES])
+    save_checkpoint(tmp_path, config, AVGZSLNet(network), CLASSES, vectors)
+    assert load_checkpoint(tmp_path).config == config
+
+    fitted = Calibration(temperature=0.3)
+    (tmp_path / "calibration.json").write_text(json.dumps(asdict(fitted)))
+
+    assert load_checkpoint(tmp_path).config == replace(config, unit_calibration=fitted)
 
 
 def test_a_calibration_that_cannot_be_used_is_named(checkpoint_dir: Path) -> None:
@@ -81,6 +109,22 @@ def test_a_missing_file_is_named(checkpoint_dir: Path, name: str) -> None:
     (checkpoint_dir / name).unlink()
 
     with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load_checkpoint(checkpoint_dir)
+
+
+@pytest.mark.parametrize("network", [None, [], {"hidden_dim": 8.5}, {"decoder_dim": -1}])
+def test_a_network_of_no_shape_is_named(checkpoint_dir: Path, network: object) -> None:
+    path = checkpoint_dir / "checkpoint.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "network": network}))
+
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: .*(NetworkConfig|_dim)"):
+        load_checkpoint(checkpoint_dir)
+
+
+def test_a_vocabulary_without_text_vectors_is_named(checkpoint_dir: Path) -> None:
+    write_tensors(checkpoint_dir / "vocabulary.safetensors", {"words": torch.zeros(2, 5)})
+
+    with pytest.raises(CheckpointError, match=r"holds no tensor 'text', only .*words"):
         load_checkpoint(checkpoint_dir)
 
 

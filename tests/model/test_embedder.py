@@ -220,6 +220,19 @@ def test_a_backbone_of_another_width_is_refused(checkpoint_dir: Path) -> None:
         Embedder(load_checkpoint(checkpoint_dir), audio, ColourBackbone(), LetterEncoder(), "cpu")
 
 
+def test_a_checkpoint_without_a_calibration_of_directions_is_not_served(
+    checkpoint_dir: Path,
+) -> None:
+    checkpoint = load_checkpoint(checkpoint_dir)
+    network = dataclasses.replace(checkpoint.config.network, normalise=False)
+    older = dataclasses.replace(
+        checkpoint, config=dataclasses.replace(checkpoint.config, network=network)
+    )
+
+    with pytest.raises(CheckpointError, match="train it again"):
+        Embedder(older, LoudnessBackbone(), ColourBackbone(), LetterEncoder(), "cpu")
+
+
 def test_asking_for_another_backbone_than_the_trained_one_says_how_to_train(
     checkpoint_dir: Path,
 ) -> None:
@@ -246,7 +259,9 @@ def test_asking_for_clap_and_clip_names_both_ways_to_have_them(checkpoint_dir: P
 def test_a_head_on_clap_and_clip_takes_their_weights_from_where_the_setting_says(
     tmp_path: Path,
 ) -> None:
-    network = NetworkConfig(audio_dim=DIM, video_dim=2 * DIM, text_dim=384, embedding_dim=7)
+    network = NetworkConfig(
+        audio_dim=DIM, video_dim=2 * DIM, text_dim=384, embedding_dim=7, normalise=True
+    )
     config = dataclasses.replace(
         CONFIG,
         audio_backbone="clap",

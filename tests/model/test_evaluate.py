@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,23 @@ def test_clips_go_through_the_backbones_that_the_checkpoint_was_trained_on(
     run(checkpoint_dir, features, tmp_path / "out.json", "--seed", "7")
 
     assert (asked["audio_backbone"], asked["video_backbone"]) == ("loudness", "colour")
+    assert asked["backbone_folder"] == checkpoint_dir  # whose weights may be another version's
     assert asked["seed"] == 7
+
+
+def test_features_of_another_backbone_are_refused_however_wide_they_are(
+    checkpoint_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = read_features(write_features(tmp_path / "f.npz", TEST))
+    write_npz(replace(features, backbones=("loudness:another", "colour")), tmp_path / "same.npz")
+    write_npz(replace(features, backbones=("loudness", "shape")), tmp_path / "other.npz")
+
+    run(checkpoint_dir, tmp_path / "same.npz", tmp_path / "out.json")
+    assert evaluate.main([str(checkpoint_dir), "--features", str(tmp_path / "other.npz")]) == 1
+
+    assert "were made by 'shape', the checkpoint was trained on those of 'colour'" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_plots_are_written_where_asked_for(

@@ -11,6 +11,7 @@ import torch
 
 from model import protocol
 from model.checkpoint import load_checkpoint
+from model.config import Calibration
 from model.embedder import Embedder
 from model.embedding import ClassText
 from model.errors import BackboneError, ConfigError, FeatureSetError
@@ -18,6 +19,7 @@ from model.evaluate import evaluate_checkpoint
 from model.features import FeatureSet
 from model.projection import GIVEN_VECTORS
 from model.recipes import RECIPES, Recipe
+from model.scoring import rank_labels
 from model.train import Text, changed, main, train
 
 CLASS_COUNT, TEXT_DIM = 24, 8
@@ -165,6 +167,96 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     for name, weight in unbroken.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], weight), name
     assert resumed.calibration == unbroken.calibration
+
+
+def test_stage_2_goes_on_from_its_last_save_too(tmp_path: Path) -> None:
+    features = separable()
+    unbroken, _ = protocol.retrain(run_of(features, tmp_path / "unbroken"), 6)
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress: protocol.Progress) -> None:
+        if progress.epoch == 4:
+            raise Killed
+
+    epochs: list[int] = []
+    broken = run_of(features, tmp_path / "broken", report=kill)
+    with pytest.raises(Killed):
+        protocol.retrain(broken, 6)
+    resumed, _ = protocol.retrain(
+        replace(broken, report=lambda progress: epochs.append(progress.epoch)), 6
+    )
+
+    assert epochs[0] == 4
+    for name, weight in unbroken.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weight), name
+
+
+def test_a_state_that_cannot_be_read_is_trained_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    features = separable()
+    unbroken = protocol.select(run_of(features, tmp_path))
+    path = tmp_path / "stage1-member0.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    told: list[tuple[int, int]] = []
+
+    again = protocol.select(
+        run_of(features, tmp_path, report=lambda p: told.append((p.member, p.epoch)))
+    )
+
+    assert told[0] == (1, 1)
+    assert "stage1-member0.pt cannot be read" in caplog.text
+    assert again.calibration == unbroken.calibration
+
+
+def test_a_training_that_diverged_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FeatureSetError, match="diverged"):
+        protocol.select(run_of(separable(), tmp_path, replace(SMALL, learning_rate=1e30)))
+
+
+def test_label_vectors_of_another_alignment_are_refused(tmp_path: Path) -> None:
+    features = separable()
+    trained_into(tmp_path, features)
+    assert features.text_vectors is not None
+    shifted = replace(features, text_vectors=np.roll(features.text_vectors, 1, axis=0))
+
+    with pytest.raises(FeatureSetError, match=r"20 of 20 classes differ.*--alignment"):
+        evaluate_checkpoint(load_checkpoint(tmp_path), shifted)
+
+
+def test_a_network_of_any_length_is_calibrated_for_directions_too(tmp_path: Path) -> None:
+    """The service compares directions; betas of raw distances would be of another size."""
+    recipe = replace(RECIPES["paper"], learning_rate=0.03, batch_size=64, epochs=40)
+    choice = trained_into(tmp_path, separable(), recipe)
+    config = load_checkpoint(tmp_path).config
+    assert config.unit_calibration == choice.unit_calibration is not None
+
+    run = run_of(separable(), tmp_path, recipe)
+    samples, labels = protocol.Validation.of(run, choice.trained).embed(choice.network)
+    samples, labels = samples.of_unit_length(), labels.of_unit_length()
+
+    def harmonic_mean(calibration: Calibration) -> float:
+        assert samples.audio is not None
+        assert samples.video is not None
+        similarity = {"audio": samples.audio, "video": samples.video}
+        right = [
+            np.argmax(
+                rank_labels(
+                    {m: labels.vectors @ rows[i] for m, rows in similarity.items()},
+                    labels.seen,
+                    calibration,
+                ).score
+            )
+            == samples.labels[i]
+            for i in range(len(samples.labels))
+        ]
+        seen = labels.seen[samples.labels]
+        of_seen, of_unseen = np.mean(np.array(right)[seen]), np.mean(np.array(right)[~seen])
+        return float(2 * of_seen * of_unseen / (of_seen + of_unseen + 1e-9))
+
+    assert harmonic_mean(config.unit_calibration) > harmonic_mean(config.calibration)
 
 
 def test_a_state_of_another_training_is_not_gone_on_from(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,3 +224,24 @@ def test_neighbours_share_a_target_by_their_nearness() -> None:
 def test_what_needs_embeddings_of_unit_length_is_refused_elsewhere() -> None:
     with pytest.raises(ConfigError, match="relative_penalty needs pretrained_text"):
         Recipe(relative_penalty=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimiser": "SGD"},
+        {"members": 0},
+        {"members": 2},
+        {"members": 2, "pretrained_text": True, "batch_norm": True},
+        {"epochs": 0},
+        {"validate_every": 0},
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"temperature": 0.0},
+        {"dropout": 1.0},
+        {"milestones": ("a",)},
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused_before_it_is(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        Recipe(**change)
