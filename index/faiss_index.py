@@ -8,7 +8,7 @@ from index.vector_store import Ids, Vectors
 
 
 class FaissIndex:
-    """A FAISS index (dim,) that keeps ids with whole vectors; knows neither locks nor threads."""
+    """A FAISS index (dim,) that keeps ids with vectors; knows neither locks nor threads."""
 
     def __init__(self, index: Any, dim: int) -> None:
         # Any: the stubs that FAISS brings lack much of what a trained index has.

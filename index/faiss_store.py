@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from index.faiss_flat import FlatIndex
 from index.faiss_ivf import CHUNK, IvfIndex, Stopped, Training
 from index.read_write_lock import ReadWriteLock
-from index.sorted_ids import NO_IDS, contains, distinct, with_ids, without_ids
+from index.sorted_ids import GrowingIds, contains, distinct
 from index.types import StoreStatus
 from index.vector_file import VectorFileHeader, open_vector_file, write_sections
 from index.vector_store import Ids, Vectors, check_ids, check_pairs, check_search
@@ -77,7 +77,7 @@ class FaissStore:
         self._lock = ReadWriteLock()
         self._index: FlatIndex | IvfIndex = FlatIndex(dim)
         # FAISS would scan all its ids to tell whether one is present.
-        self._ids = NO_IDS
+        self._held_ids = GrowingIds.of()
         self._trainer: threading.Thread | None = None
         self._trained_at = 0
         # What the index in training lacks.
@@ -90,7 +90,7 @@ class FaissStore:
         check_pairs(ids, vectors, self.dim)
         faiss.omp_set_num_threads(1)
         replaced = ids[contains(self._ids, ids)]
-        held = with_ids(self._ids, ids)
+        held = self._held_ids.with_ids(ids)
         with self._lock.writing():
             if replaced.size:
                 self._index.remove(replaced)
@@ -118,7 +118,7 @@ class FaissStore:
         check_ids(ids)
         gone = distinct(ids[contains(self._ids, ids)])
         if gone.size:
-            held = without_ids(self._ids, gone)
+            held = self._held_ids.without_ids(gone)
             with self._lock.writing():
                 self._index.remove(gone)
                 self._note(held, gone)
@@ -220,7 +220,7 @@ class FaissStore:
         self._stop_training()
         with self._lock.writing():
             self._index = index
-            self._ids = ids
+            self._held_ids = GrowingIds.of(ids)
             self._trained_at = 0 if index.training is None else index.training.count
         self._train_if_outgrown()
         return generation
@@ -278,7 +278,8 @@ class FaissStore:
         count = len(self._ids)
         if self._exact:
             return False
-        if self._index.training is not None and count * SHRINKAGE <= self._trained_at:
+        worth_less = self._index.training is not None and self._trained_at >= self._train_at
+        if worth_less and count * SHRINKAGE <= self._trained_at:
             return True
         return count >= max(self._train_at, REGROWTH * self._trained_at)
 
@@ -287,8 +288,11 @@ class FaissStore:
             raise Stopped
 
     def _trained(self, ids: Ids) -> FlatIndex | IvfIndex:
-        """Return an index, of the kind that their number asks for, of these ids' vectors."""
-        if len(ids) >= self._train_at:
+        """Return an index, of the kind that their number asks for, of these ids' vectors.
+
+        What was rounded once stays so, and in an index that says so, however few are left.
+        """
+        if len(ids) >= self._train_at or self.rounds:
             return IvfIndex.build(
                 ids,
                 self._fetch,
@@ -330,8 +334,12 @@ class FaissStore:
         held = ids[contains(self._ids, ids)]
         return held, self._index.vectors(held)
 
-    def _note(self, held: Ids, changed: Ids) -> None:
-        self._ids = held
+    @property
+    def _ids(self) -> Ids:
+        return self._held_ids.ids
+
+    def _note(self, held: GrowingIds, changed: Ids) -> None:
+        self._held_ids = held
         if self._trainer is not None:
             self._changed.update(changed.tolist())
 

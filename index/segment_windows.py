@@ -5,11 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.catalogue_records import Window, WindowRows
-from index.sorted_ids import contains
+from index.sorted_ids import GROWTH, contains
 from index.vector_store import Ids
-
-GROWTH = 8
-"""Room is made for one in so many more, so that most additions copy nothing."""
 
 
 class SegmentWindows:

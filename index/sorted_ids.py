@@ -1,7 +1,9 @@
 """Sets of ids as ascending arrays: 8 bytes an id, where a Python set takes ten times as much.
 
-An array is never changed in place, so who holds one holds a snapshot.
+What an array holds is never changed in place, so who holds one holds a snapshot.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,9 @@ from numpy.typing import NDArray
 from index.vector_store import Ids
 
 NO_IDS: Ids = np.empty(0, np.int64)
+
+GROWTH = 8
+"""Room is made for one in so many more, so that most additions copy nothing."""
 
 
 def contains(held: Ids, ids: Ids) -> NDArray[np.bool_]:
@@ -20,15 +25,41 @@ def contains(held: Ids, ids: Ids) -> NDArray[np.bool_]:
     return found
 
 
-def with_ids(held: Ids, ids: Ids) -> Ids:
-    """Return the ascending union of `held` and the distinct `ids`."""
-    new = np.sort(ids[~contains(held, ids)])
-    return np.insert(held, np.searchsorted(held, new), new)
+@dataclass(frozen=True, slots=True)
+class GrowingIds:
+    """Ascending ids, and room behind them: ids greater than all, as rows' mostly are, take no copy.
 
+    Sets share their room, so only the latest of them may be grown, by one thread.
 
-def without_ids(held: Ids, ids: Ids) -> Ids:
-    """Return `held` without `ids`, still ascending."""
-    return np.delete(held, np.searchsorted(held, ids[contains(held, ids)]))
+    Attributes:
+        ids: (N,) ascending; never written to.
+        room: whose beginning `ids` is.
+    """
+
+    ids: Ids
+    room: Ids
+
+    @classmethod
+    def of(cls, ids: Ids = NO_IDS) -> "GrowingIds":
+        """Take ids (N,) that ascend."""
+        return cls(ids, ids)
+
+    def with_ids(self, ids: Ids) -> "GrowingIds":
+        """Return the union with the distinct `ids` (N,)."""
+        new = np.sort(ids[~contains(self.ids, ids)])
+        count, total = len(self.ids), len(self.ids) + len(new)
+        if new.size and count and new[0] < self.ids[-1]:
+            return self.of(np.insert(self.ids, np.searchsorted(self.ids, new), new))
+        room = self.room
+        if total > len(room):
+            spare: Ids = np.empty(len(new) + total // GROWTH, np.int64)
+            room = np.concatenate([self.ids, spare])
+        room[count:total] = new
+        return GrowingIds(room[:total], room)
+
+    def without_ids(self, ids: Ids) -> "GrowingIds":
+        """Return the difference from `ids` (N,)."""
+        return self.of(np.delete(self.ids, np.searchsorted(self.ids, ids[contains(self.ids, ids)])))
 
 
 def distinct(ids: Ids) -> Ids:

@@ -1,9 +1,10 @@
-"""The file in which a store that keeps plain vectors saves them.
+"""The file in which a store that keeps its vectors itself saves them.
 
 Layout, all little-endian: a magic line and a JSON header line; of a trained index its C centroids
 (C, dim float32) and how many vectors each has (C int64); N ids (int64), centroid by centroid; their
-vectors (N, dim float32). Each of these sections is followed by the SHA-256 of everything before it
-but such sums, so that none is acted upon before it is known to be whole.
+vectors (N, dim float32), of a quantised index (N, dim uint8). Each of these sections is followed by
+the SHA-256 of everything before it but such sums, so that none is acted upon before it is known to
+be whole.
 """
 
 import hashlib

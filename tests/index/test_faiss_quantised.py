@@ -80,6 +80,26 @@ def test_a_training_anew_rounds_nothing_twice() -> None:
     np.testing.assert_array_equal(store.get(numbers(0, BIG)), before)
 
 
+def test_what_was_rounded_is_never_called_exact_however_few_are_left() -> None:
+    store = store_of(BIG, quantised=True)
+    kept = numbers(0, 100)
+    before = store.get(kept)
+
+    store.remove(numbers(100, BIG))
+    store.wait_for_training()
+
+    assert (store.describe().kind, store.rounds) == ("ivf-sq8", True)
+    np.testing.assert_array_equal(store.get(kept), before)
+    np.testing.assert_array_equal(store.rounded(clustered(BIG)[:100]), before)
+
+    assert store.remove(kept) == 100
+    store.wait_for_training()
+    assert store.search(clustered(1), 5)[1].shape == (1, 0)
+    store.add(numbers(0, 10), clustered(10))
+    assert store.search(clustered(1), 5)[1].shape == (1, 5)
+    store.close()
+
+
 def test_it_is_trained_while_it_is_filled_so_that_the_whole_vectors_need_not_fit() -> None:
     store = FaissStore(dim=DIM, model_id="m", name="audio", train_at=500, quantised=True)
     whole: list[bool] = []
