@@ -5,12 +5,14 @@
 The vectors are 384-d, of unit length, around the centres of 1,200 classes: five windows of each
 clip, which resemble each other (cosine 0.9), as clips of one class do less (cosine 0.6). Half of
 the queries are other clips of the classes, half are the centres themselves. Every contender runs in
-a process of its own, on one thread, and makes the same vectors again, so that memory is its own.
+a process of its own, whose libraries compute on one thread (`ONE_THREAD`), and makes the same
+vectors again, so that memory is its own.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import shutil
 import tempfile
@@ -47,6 +49,11 @@ FILTERED_QUERIES = 40
 K = 10
 CHUNK = 10_000
 TAGS = 100
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LANCE_CPU_THREADS"), "1")
+FILLED = "filled"
+"""Mark in a library's folder: its catalogue is whole."""
+SAVED = "vector_store"
+"""Mark in a library's folder: of which kind its saved vectors are, once they are."""
 MODEL = "benchmark"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first clip was added; each further one a second later."""
@@ -183,15 +190,16 @@ def _by_place(index: Any) -> Search:
 
 def faiss_ivf(segments: int, truth_file: Path) -> dict[str, Any]:
     """FAISS as one uses it: its own training, the fewest lists with a recall of 0.99."""
-    vectors = np.concatenate([part for _, part in batches(segments)])
     truth = Truth.read(truth_file)
     watch = Stopwatch()
+    vectors = np.concatenate([part for _, part in batches(segments)])
     quantizer = faiss.IndexFlatIP(DIM)
     lists = int(LISTS_PER_ROOT * segments**0.5)
     index = faiss.IndexIVFFlat(quantizer, DIM, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.max_points_per_centroid = 64
     index.train(vectors)
     index.add(vectors)
+    del vectors
     built = watch.result(segments)
     figures: dict[str, Any] = {}
     for probed in (1, 2, 4, 8, 16, 32, 64, 128):
@@ -286,7 +294,7 @@ def library(
     with tempfile.TemporaryDirectory() as folder:
         directory = kept or Path(folder)
         # In a process of its own, or what making it has freed would count in the memory's favour.
-        if not (directory / "vectors").is_dir():
+        if not (directory / FILLED).exists():
             figures |= run_alone(partial(_make, directory, segments, vector_store))
         elif not _is_of(directory, vector_store):
             figures |= run_alone(partial(_remade, directory, segments, vector_store))
@@ -310,22 +318,25 @@ def library(
 
 def _is_of(directory: Path, vector_store: str) -> bool:
     """Whether the vectors that an earlier run left are this store's; a mark in the folder tells."""
-    mark = directory / "vector_store"
+    mark = directory / SAVED
     return mark.exists() and mark.read_text() == vector_store
 
 
 def _make(directory: Path, segments: int, vector_store: str) -> dict[str, float]:
+    shutil.rmtree(directory, ignore_errors=True)  # what a run that was killed has begun
     directory.mkdir(parents=True, exist_ok=True)
     with Library.open(directory, model_id=MODEL, dim=DIM) as empty:
         empty.seed_classes(MODEL, _classes())
     started = time.perf_counter()
     _insert(directory, segments)
     inserted = time.perf_counter() - started
+    (directory / FILLED).touch()
     return {"insert_seconds": inserted, **_remade(directory, segments, vector_store)}
 
 
 def _remade(directory: Path, segments: int, vector_store: str) -> dict[str, float]:
-    shutil.rmtree(directory / "vectors")
+    (directory / SAVED).unlink(missing_ok=True)
+    shutil.rmtree(directory / "vectors", ignore_errors=True)
     watch = Stopwatch()
     opened = Library.open(directory, model_id=MODEL, dim=DIM, vector_store=vector_store)
     rebuilt = watch.result(segments, "rebuild")["rebuild_seconds"]
@@ -333,7 +344,7 @@ def _remade(directory: Path, segments: int, vector_store: str) -> dict[str, floa
     trained = watch.result(2 * segments)["build_seconds"]
     closing = time.perf_counter()
     opened.close()
-    (directory / "vector_store").write_text(vector_store)
+    (directory / SAVED).write_text(vector_store)
     return {
         "rebuild_seconds": rebuilt,
         "rebuilt_and_trained_seconds": trained,
@@ -419,7 +430,7 @@ def _clip(row: int) -> dict[str, Any]:
 
 def _wait(opened: Library) -> None:
     while any(index.training for index in opened.status().indexes.values()):
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def milvus_lite(segments: int, truth_file: Path) -> dict[str, Any]:
@@ -430,11 +441,10 @@ def milvus_lite(segments: int, truth_file: Path) -> dict[str, Any]:
         )
         for ids, vectors in batches(segments):
             store.add(ids, vectors)
-        built = watch.result(segments)["build_seconds"]
-        # Its server is a process of its own, whose memory is not ours to weigh.
+        built = watch.result(segments)
         figures = measured(lambda query: store.search(query, K), Truth.read(truth_file))
         store.close()
-    return {"build_seconds": built, **figures}
+    return {**built, **figures}
 
 
 def lancedb(segments: int, truth_file: Path) -> dict[str, Any]:
@@ -517,11 +527,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where libraries stay for another run")
     parser.add_argument("--only", nargs="+", choices=[*CONTENDERS, *PEERS], help="these alone")
     options = parser.parse_args()
+    os.environ.update(ONE_THREAD)  # read by a contender's process as it starts
     kept = options.keep and options.keep / str(options.segments)
     contenders: dict[str, Contender] = {
         **CONTENDERS,
-        "Library": partial(library, kept=kept),
-        "Library sq8": partial(library, vector_store="faiss-sq8", kept=kept),
+        "Library": partial(library, kept=kept and kept / "library"),
+        "Library sq8": partial(library, vector_store="faiss-sq8", kept=kept and kept / "library"),
     }
     for name, (peer, package) in PEERS.items():
         if options.peers or name in (options.only or ()):

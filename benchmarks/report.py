@@ -58,9 +58,9 @@ BENCHMARKS = (
         "accuracy",
         "Quality of the bundled model",
         ("benchmarks/bundled_accuracy.py", "--data", "DATA"),
-        "Clips that nothing was trained or chosen on; beside each figure the teacher with ConSE, "
-        "and chance. Zero-shot tables with their spread over seeds: "
-        "[zero_shot_tables.md](../docs/zero_shot_tables.md).",
+        "Samples that nothing was trained on; choices were made by looking at them, but for the "
+        "street's pairs. Beside each figure the teacher with ConSE, and chance. Zero-shot tables "
+        "with their spread over seeds: [zero_shot_tables.md](../docs/zero_shot_tables.md).",
     ),
     Benchmark(
         "latency",
@@ -81,7 +81,8 @@ BENCHMARKS = (
         ("benchmarks/serving.py", "throughput", "--peers", "litserve", "ray", "--seconds", "8"),
         "Medians of three rounds, servers one after the other. `batcher` has its clips decoded "
         "beforehand, as the model alone has. Where all cores work on the model, no server can be "
-        "faster than `model alone`.",
+        "faster than `model alone`. The peers have two workers of one thread each, which is their "
+        "best for many clients; with one client one of them has nothing to do.",
     ),
     Benchmark(
         "overload",
@@ -159,6 +160,16 @@ class Record:
     output: str
 
 
+def is_recorded(benchmark: Benchmark) -> bool:
+    """Whether the very command has been run: what a former one printed says less, or another."""
+    file = _record_file(benchmark)
+    return file.exists() and _read(file).command == _shown(benchmark.command)
+
+
+def _read(file: Path) -> Record:
+    return Record(**json.loads(file.read_text("utf-8")))
+
+
 def recorded(benchmark: Benchmark, data: Path | None) -> Record:
     """Run a benchmark. Raises CalledProcessError where it fails."""
     arguments = [str(data) if word == "DATA" else word for word in benchmark.command]
@@ -220,7 +231,7 @@ def report() -> str:
     for benchmark in BENCHMARKS:
         if not _record_file(benchmark).exists():
             continue
-        record = Record(**json.loads(_record_file(benchmark).read_text("utf-8")))
+        record = _read(_record_file(benchmark))
         versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
         parts += [
             f"## {benchmark.title}",
@@ -306,7 +317,7 @@ def main() -> None:
         title = f"{number} of {len(BENCHMARKS)}, {benchmark.name}"
         if benchmark.name not in options.only:
             continue
-        if _record_file(benchmark).exists() and not options.again:
+        if is_recorded(benchmark) and not options.again:
             console.print(f"{title}: recorded already")
         elif "DATA" in benchmark.command and options.data is None:
             console.print(f"{title}: left out, as --data names no folder")

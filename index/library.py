@@ -207,7 +207,7 @@ class Library:
                 model_id=self._space.model_id,
                 vector_store=kind_of(self._vector_store),
                 clips=reader.count_clips(),
-                segments=reader.count_segments(),
+                segments=len(self._space.segments.windows),
                 classes=reader.count_classes(),
                 vectors={name: store.count() for name, store in stores.items()},
                 indexes={name: store.describe() for name, store in stores.items()},

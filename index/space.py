@@ -4,6 +4,7 @@ The vectors are those of one moment of the catalogue; `follow` brings them to th
 log of changes, whoever made these, this process or another that shares the catalogue.
 """
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader
 from index.catalogue_records import Moment
 from index.clip_labels import ClipLabels
+from index.errors import VectorStoreUnavailable
 from index.label_index import LabelIndex
 from index.segment_index import SegmentIndex
 from index.types import ModalityWeights
@@ -23,6 +25,9 @@ from index.vector_indexes import (
     reweighed_segments,
 )
 from index.vector_store import VectorStore
+
+REFUSED_SECONDS = 2.0
+"""How long a vector store that was out of reach is not asked again."""
 
 
 class Space:
@@ -41,6 +46,8 @@ class Space:
         self.weights = weights
         self._cache = cache
         self._moment: Moment | None = None
+        self._unavailable: VectorStoreUnavailable | None = None
+        self._asked_again_at = 0.0
 
     @property
     def model_id(self) -> str:
@@ -87,9 +94,24 @@ class Space:
     def follow(self) -> None:
         """Take over what was committed since, or rebuild where that is not known; by one thread.
 
+        The next call makes good for one that failed: it does the same again where the store was out
+        of reach, since rows are put and deleted by their ids, and else rebuilds. For
+        `REFUSED_SECONDS` such a store is not asked at all: those who wait in line would each wait
+        until it does not answer.
+
         Raises ModelMismatch where another process has changed the model, StorageError, or whatever
-        a vector store raises. The next call makes good for one that failed.
+        a vector store raises.
         """
+        if self._unavailable is not None and time.monotonic() < self._asked_again_at:
+            raise VectorStoreUnavailable(str(self._unavailable)) from self._unavailable
+        try:
+            self._follow()
+        except VectorStoreUnavailable as error:
+            self._unavailable, self._asked_again_at = error, time.monotonic() + REFUSED_SECONDS
+            raise
+        self._unavailable = None
+
+    def _follow(self) -> None:
         with self.catalogue.read() as reader:
             changes = None
             if self._moment is not None:
@@ -102,11 +124,16 @@ class Space:
             vectors = reader.vectors_of_labels(changes.classes)
             segments = reader.vectors_of_segments(changes.segments)
             windows = reader.windows_of_segments(changes.segments)
-        self._moment = None  # If a store refuses, nobody knows what it holds.
-        if changes.classes:
-            self.labels.publish(labels, changes.classes, vectors)
-        if changes.segments:
-            self.segments.publish(changes.segments, segments, windows)
+        # If a store fails, nobody knows what it holds.
+        known, self._moment = self._moment, None
+        try:
+            if changes.classes:
+                self.labels.publish(labels, changes.classes, vectors)
+            if changes.segments:
+                self.segments.publish(changes.segments, segments, windows)
+        except VectorStoreUnavailable:
+            self._moment = known
+            raise
         self._moment = latest
 
     def rebuild(self, reader: CatalogueReader) -> None:

@@ -245,6 +245,11 @@ class Batcher(Generic[ItemT, ResultT]):
             results = self._call([job.item for job in jobs])
         except OutOfMemory as error:
             self._answer_smaller(jobs, len(jobs) // 2, error)
+        except NotReady as error:
+            # Nobody answered in time. To ask again would take as long, and those who wait behind
+            # these would wait for it too.
+            for job in jobs:
+                _fail(job, error)
         except Exception as error:
             self._answer_smaller(jobs, 1, error)
         else:

@@ -22,11 +22,12 @@ def media_sources(places: Iterable[str]) -> Iterator[str]:
     """Yield the absolute paths and URLs of the media files below folders and prefixes.
 
     Which of them are media, and in which order, is as `media_files` says. Raises FileNotFoundError
-    where there is nothing at a URL, and what its file system raises.
+    where there is nothing at a URL, and OSError.
     """
     for place in places:
         if is_url(place):
-            yield from _below_url(place)
+            with _storage_errors(place):
+                yield from _below_url(place)
         else:
             yield from map(str, media_files([Path(os.path.abspath(place))]))
 
@@ -49,16 +50,18 @@ def local_file(source: str, limits: MediaLimits) -> Iterator[Path]:
 def fetch(source: str, target: Path, limits: MediaLimits) -> None:
     """Copy a source to a new file.
 
-    Raises EmptyFile, FileTooLarge before anything is copied, OSError, and what the source's file
-    system raises.
+    Raises EmptyFile, FileTooLarge before anything is copied, and OSError.
     """
     if not is_url(source):
         check_size(os.stat(source).st_size, limits)
         shutil.copyfile(source, target)
         return
-    files, name = _file_system(source)
-    check_size(files.size(name), limits)
-    files.get_file(name, str(target))
+    with _storage_errors(source):
+        files, name = _file_system(source)
+        size = files.size(name)
+    check_size(size, limits)
+    with _storage_errors(source):
+        files.get_file(name, str(target))
 
 
 def name_of(source: str) -> str:
@@ -76,6 +79,20 @@ def _below_url(url: str) -> Iterator[str]:
         for name in sorted(names):
             if is_media(name):
                 yield files.unstrip_protocol(f"{directory}/{name}")
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    """Raise OSError for whatever a file system raises: some errors have types of their own.
+
+    ImportError, where the package for such URLs is not installed, stays what it is.
+    """
+    try:
+        yield
+    except (OSError, ImportError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise OSError(f"{url} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -63,6 +63,7 @@ def build(settings: Settings, load: LoadEmbedder = load_embedder) -> serve.Appli
 
 def model_copies(settings: Settings, load: LoadEmbedder = load_embedder) -> serve.Application:
     """Return the copies of the model. Raises StorageError."""
+    settings = _with_absolute_folder(settings)
     if not is_shared(settings):
         settings = with_model_in_use(settings)
     return serve.deployment(
@@ -83,6 +84,7 @@ def model_copies(settings: Settings, load: LoadEmbedder = load_embedder) -> serv
 def http(settings: Settings, model: serve.Application | DeploymentHandle) -> serve.Application:
     """Return what answers HTTP by the copies of the model. Raises SettingsError as `build` does."""
     check_ingress(settings)
+    settings = _with_absolute_folder(settings)
     # What lies in a folder of one machine is served by that machine.
     place = {} if is_shared(settings) else {"resources": {HEAD_NODE: 0.001}}
     return serve.deployment(
@@ -94,6 +96,11 @@ def http(settings: Settings, model: serve.Application | DeploymentHandle) -> ser
         graceful_shutdown_timeout_s=settings.shutdown_timeout_seconds,
         max_constructor_retry_count=ATTEMPTS,
     ).bind(settings, model)
+
+
+def _with_absolute_folder(settings: Settings) -> Settings:
+    """Name the library's folder from the root: a process of the cluster runs in another folder."""
+    return settings.model_copy(update={"data_dir": settings.data_dir.absolute()})
 
 
 def is_shared(settings: Settings) -> bool:

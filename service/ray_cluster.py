@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,20 @@ def connected_cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def shortage(needed: Mapping[str, float], free: Mapping[str, float]) -> str | None:
+    """Return what a cluster lacks now of "CPU" and "GPU", and is waited for; None if nothing.
+
+    It may be one that grows.
+    """
+    for kind, amount in needed.items():
+        if amount > (present := free.get(kind, 0.0)):
+            return (
+                f"The cluster has {present:g} {kind}s to spare and {amount:g} are needed, so this "
+                "waits for more; AVGZSL_RAY_* say how many each process takes."
+            )
+    return None
 
 
 def model_resources(settings: Settings) -> dict[str, Any]:

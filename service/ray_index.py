@@ -1,5 +1,6 @@
 """Indexing on Ray: workers decode and embed, and this process alone writes to the library."""
 
+import logging
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,7 +20,7 @@ from service.folder_indexing import Outcome, in_threads, kept_source, known_outc
 from service.media_source import fetch, name_of
 from service.multipart_form import safe_filename
 from service.pipeline import new_clip
-from service.ray_cluster import connected_cluster
+from service.ray_cluster import connected_cluster, shortage
 from service.ray_indexing import (
     EmbeddedFile,
     FailedFile,
@@ -33,6 +34,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from index.library import Library
+
+logger = logging.getLogger(__name__)
 
 
 class IndexStopped(Exception):
@@ -79,13 +82,25 @@ class IndexRun:
 def index_run(settings: Settings, load: LoadEmbedder = load_embedder) -> Iterator[IndexRun]:
     """Connect to the cluster and open the library of the settings.
 
+    What the cluster lacks is told, and waited for.
+
     Raises ConnectionError, ModelError, LibraryError.
     """
     settings = with_model_in_use(settings)
     with connected_cluster():
+        if (warning := shortage(needed_to_index(settings), ray.available_resources())) is not None:
+            logger.warning(warning)
         model = describe_model(settings, load)
         with open_library(settings, model) as library:
             yield IndexRun(settings, library, model, load)
+
+
+def needed_to_index(settings: Settings) -> dict[str, float]:
+    """Return the CPUs and GPUs that one decoder and the fewest copies of the model take."""
+    return {
+        "CPU": 1 + settings.ray_min_models * settings.ray_model_cpus,
+        "GPU": settings.ray_min_models * settings.ray_model_gpus,
+    }
 
 
 class LibraryWriter:

@@ -5,7 +5,7 @@ has begun.
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import ray
 from ray import serve
 
 from service.ray_app import check_ingress, http, model_copies
-from service.ray_cluster import connected_cluster
+from service.ray_cluster import connected_cluster, shortage
 from service.ray_model import LoadEmbedder
 from service.resources import load_embedder
 from service.server import ServerFailed
@@ -41,7 +41,9 @@ def run_on_ray(
     check_ingress(settings)
     try:
         with connected_cluster(), _stopped_by_signals() as stopped:
-            if (warning := shortage(settings, ray.cluster_resources())) is not None:
+            if (
+                warning := shortage(needed_to_serve(settings), ray.available_resources())
+            ) is not None:
                 logger.warning(warning)
             serve.start(http_options={"host": settings.host, "port": settings.port})
             try:
@@ -90,20 +92,10 @@ def _started(
         ) from error
 
 
-def shortage(settings: Settings, resources: Mapping[str, float]) -> str | None:
-    """Return what the cluster lacks now for all processes, which then wait for it; None if nothing.
-
-    It may be one that grows.
-    """
-    needed = {
+def needed_to_serve(settings: Settings) -> dict[str, float]:
+    """Return the CPUs and GPUs that all processes take which must start."""
+    return {
         "CPU": settings.ray_ingress_replicas * settings.ray_ingress_cpus
         + settings.ray_min_models * settings.ray_model_cpus,
         "GPU": settings.ray_min_models * settings.ray_model_gpus,
     }
-    for kind, amount in needed.items():
-        if amount > (present := resources.get(kind, 0.0)):
-            return (
-                f"The cluster has {present:g} {kind}s and the service needs {amount:g}, so it "
-                "waits for more; AVGZSL_RAY_* say how many each process takes."
-            )
-    return None

@@ -122,10 +122,16 @@ class RemoteEmbedder:
     ) -> list[Any]:
         deadline = time.monotonic() + self._call_seconds
         responses = [call(item) for item in items]
-        return [
-            self._answer(call, item, response, deadline)
-            for item, response in zip(items, responses, strict=True)
-        ]
+        try:
+            return [
+                self._answer(call, item, response, deadline)
+                for item, response in zip(items, responses, strict=True)
+            ]
+        except NotReady:
+            # Copies that are behind need not work for those who have gone.
+            for response in responses:
+                response.cancel()
+            raise
 
     def _answer(
         self,
@@ -138,7 +144,6 @@ class RemoteEmbedder:
             try:
                 return response.result(timeout_s=max(0.0, deadline - time.monotonic()))
             except TimeoutError as error:
-                response.cancel()
                 raise NotReady(
                     f"No copy of the model answered within {self._call_seconds:g} seconds, which "
                     "AVGZSL_RAY_CALL_SECONDS allows; try again later."

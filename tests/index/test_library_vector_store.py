@@ -1,11 +1,14 @@
 """A library whose vectors lie outside of its process, and may be out of reach."""
 
 import logging
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from index import space
 from index.errors import VectorStoreUnavailable
 from index.exact_store import ExactStore
 from index.library import Library
@@ -101,6 +104,39 @@ def test_a_clip_is_kept_while_the_store_is_out_of_reach_and_found_once_it_is_bac
         with pytest.raises(VectorStoreUnavailable, match="vector store"):
             library.add_clip(new_clip(axis(2)), upload)
         out_of_reach.undo()
+        time.sleep(space.REFUSED_SECONDS)
+        assert names(library) == ["new.mp4", "old.mp4"]
+
+
+def test_those_who_wait_for_a_store_out_of_reach_are_refused_together(
+    before: Library, upload: Path, out_of_reach: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def hang(*arguments: object) -> None:
+        asked.append(time.monotonic())
+        time.sleep(0.5)
+        raise VectorStoreUnavailable("The vector store did not answer.")
+
+    with before as library, ThreadPoolExecutor(8) as pool:
+        library.add_clip(new_clip(axis(0), filename="new.mp4"), upload)
+        time.sleep(space.REFUSED_SECONDS)
+        out_of_reach.setattr(ExactStore, "add", hang)
+        for search in [pool.submit(library.search, axis(0)) for _ in range(8)]:
+            with pytest.raises(VectorStoreUnavailable, match="did not answer"):
+                search.result()
+        assert len(asked) == 1
+        out_of_reach.undo()
+
+
+def test_what_a_store_out_of_reach_lacks_is_all_that_it_is_given_later(
+    before: Library, upload: Path, out_of_reach: pytest.MonkeyPatch
+) -> None:
+    with before as library:
+        library.add_clip(new_clip(axis(0), filename="new.mp4"), upload)
+        out_of_reach.undo()
+        time.sleep(space.REFUSED_SECONDS)
+        out_of_reach.setattr(space, "build_segments", None)
         assert names(library) == ["new.mp4", "old.mp4"]
 
 

@@ -187,6 +187,20 @@ def test_a_broken_model_is_not_asked_for_each_item_of_a_batch(
     assert len(model.batches) <= 5
 
 
+def test_a_model_that_does_not_answer_in_time_is_not_asked_again(
+    model: Doubling, batcher_of: MakeBatcher
+) -> None:
+    batcher = batcher_of(model)
+    model.error = NotReady("no copy answered")
+    futures = [batcher.submit(item) for item in (1, 2, 3)]
+
+    for future in futures:
+        with pytest.raises(NotReady, match="no copy answered"):
+            future.result(SECONDS)
+    assert sum(map(len, model.batches)) == 3
+    assert batcher.is_healthy
+
+
 def test_pain_02_a_model_that_fails_too_often_is_given_up_once(
     model: Doubling, batcher_of: MakeBatcher
 ) -> None:

@@ -1,5 +1,6 @@
 """Files to be indexed, in folders and in object stores."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from model.media.limits import MediaLimits
 from service.media_source import fetch, local_file, media_sources, name_of
 
 LIMITS = MediaLimits(max_bytes=10)
+
+
+def fetch_nothing(url: str) -> None:
+    fetch(url, Path("nowhere"), LIMITS)
 
 
 @pytest.fixture
@@ -32,6 +37,22 @@ def test_it_finds_the_media_below_a_prefix(bucket: str) -> None:
 def test_a_prefix_where_nothing_is_is_an_error(bucket: str) -> None:
     with pytest.raises(FileNotFoundError):
         list(media_sources([f"{bucket}/nowhere"]))
+
+
+@pytest.mark.parametrize("read", [lambda url: list(media_sources([url])), fetch_nothing])
+def test_whatever_a_file_system_raises_is_an_oserror_that_names_the_place(
+    read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCredentials(Exception):
+        """As botocore's: of no common type with other failures of files."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoCredentials("no credentials were found")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+
+    with pytest.raises(OSError, match=r"s3://films/a.wav cannot be read: NoCredentials: no cred"):
+        read("s3://films/a.wav")
 
 
 def test_it_gives_what_is_away_a_path_for_a_while(bucket: str) -> None:

@@ -1,5 +1,6 @@
 """The service on Ray Serve: the same answers, whichever node is lost; one writer to a folder."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,10 @@ from model.fake import FakeEmbedder
 from service.client import Client, Conflict, UnsupportedMedia
 from service.errors import NotReady
 from service.ray_app import build, check_ingress, is_shared, settings_of_replica
+from service.ray_cluster import shortage
+from service.ray_index import needed_to_index
 from service.ray_model import LoadEmbedder, described
-from service.ray_server import run_on_ray, shortage
+from service.ray_server import needed_to_serve, run_on_ray
 from service.remote_embedder import RemoteEmbedder
 from service.resources import open_library
 from service.server import ServerFailed
@@ -123,19 +126,31 @@ def test_fewer_copies_at_most_than_at_least_are_refused() -> None:
         Settings(ray_min_models=4, ray_max_models=3)
 
 
+@pytest.mark.parametrize("needed", [needed_to_serve, needed_to_index])
 @pytest.mark.parametrize(
-    ("resources", "told"),
+    ("free", "told"),
     [
         ({"CPU": 7.0, "GPU": 0.5}, None),
-        ({"CPU": 6.5, "GPU": 0.5}, "has 6.5 CPUs and the service needs 7"),
-        ({"CPU": 9.0}, "has 0 GPUs and the service needs 0.5"),
+        ({"CPU": 6.5, "GPU": 0.5}, "has 6.5 CPUs to spare and 7 are needed"),
+        ({"CPU": 9.0}, "has 0 GPUs to spare and 0.5 are needed"),
     ],
 )
-def test_what_the_cluster_lacks_is_told(resources: dict[str, float], told: str | None) -> None:
+def test_what_the_cluster_lacks_is_told(
+    needed: Callable[[Settings], dict[str, float]], free: dict[str, float], told: str | None
+) -> None:
     settings = Settings(ray_min_models=2, ray_model_cpus=3, ray_model_gpus=0.25, ray_max_models=9)
-    warning = shortage(settings, resources)
+    warning = shortage(needed(settings), free)
 
     assert warning is None if told is None else told in str(warning)
+
+
+def test_the_folder_is_named_from_the_root_as_processes_run_elsewhere(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        application = build(Settings(data_dir="films"), load_fake)
+
+    bound = application._bound_deployment
+    (settings, _) = bound.init_args
+    assert settings.data_dir == tmp_path / "films"
 
 
 class Calls:
@@ -181,6 +196,17 @@ def test_a_copy_that_does_not_answer_is_not_waited_for_without_end() -> None:
         embedder.forward([prepared])
 
     assert calls.cancelled == 1
+
+
+def test_those_who_have_gone_leave_no_work_to_copies_that_are_behind() -> None:
+    calls = Calls(TimeoutError())
+    embedder: Any = RemoteEmbedder(Handle(embed_chunk=calls), call_seconds=7)
+    prepared = embedder.prepare(blank_chunk(embedder.decode_spec))
+
+    with pytest.raises(NotReady):
+        embedder.forward([prepared] * 3)
+
+    assert calls.cancelled == 3
 
 
 # What needs one.
