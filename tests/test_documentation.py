@@ -65,13 +65,15 @@ def test_troubleshooting_names_codes_that_exist() -> None:
 def test_the_figures_of_the_method_are_those_of_the_tables() -> None:
     tables = (DOCS / "zero_shot_tables.md").read_text("utf-8").partition("### Test")[2]
     rows = re.findall(
-        r"^\| (?:recipe `)?(\w+).*? \| ([\d.]+[^|]*?) \| ([\d.]+[^|]*?) \|$",
+        r"^\| (?:recipe `)?(\w+).*?(, descriptions)? \| ([\d.]+[^|]*?) \| ([\d.]+[^|]*?) \|$",
         (DOCS / "method.md").read_text("utf-8"),
         re.MULTILINE,
     )
-    assert len(rows) == 5
-    for name, harmonic_mean, zero_shot in rows:
-        (columns,) = re.findall(rf"^\| {name.lower()} \| both \| (.*) \|$", tables, re.MULTILINE)
+    assert len(rows) == 7
+    for name, text, harmonic_mean, zero_shot in rows:
+        (columns,) = re.findall(
+            rf"^\| {name.lower()}{text} \| both \| (.*) \|$", tables, re.MULTILINE
+        )
         assert columns.split(" | ")[2:4] == [harmonic_mean, zero_shot], name
 
 
