@@ -122,7 +122,7 @@ def test_a_batch_too_small_for_statistics_is_normalised_by_the_past_ones(rows: i
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"embedding_dim": 0}, "embedding_dim is 0; it must be positive"),
+        ({"embedding_dim": 0}, "embedding_dim is 0; it must be a whole number of at least 1"),
         ({"dropout": 1.0}, r"dropout is 1.0; it must lie in \[0, 1\)"),
         ({"residual_text": True}, "residual_text needs embedding_dim 64 == text_dim 300"),
         ({"decoder_dropout": -0.5}, "decoder_dropout is -0.5"),

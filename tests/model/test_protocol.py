@@ -1,6 +1,6 @@
 """The two stages: what is chosen where, what is never looked at, and what a kill costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,15 @@ SMALL = replace(
     validate_every=3,
     members=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Such small networks take several times as long where threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def separable(**changes: Any) -> FeatureSet:
