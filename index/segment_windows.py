@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.catalogue_records import Window, WindowRows
-from index.sorted_ids import GROWTH, contains
+from index.sorted_ids import contains, put_behind
 from index.vector_store import Ids
 
 
@@ -40,13 +40,9 @@ class SegmentWindows:
                 np.insert(column, places, added) for column, added in zip(rows, new, strict=True)
             )
             return self._room
-        if total > len(self._room.ids):
-            self._room = WindowRows._make(
-                np.concatenate([column, np.empty(len(new.ids) + total // GROWTH, column.dtype)])
-                for column in rows
-            )
-        for column, added in zip(self._room, new, strict=True):
-            column[count:total] = added
+        self._room = WindowRows._make(
+            put_behind(column, count, added) for column, added in zip(self._room, new, strict=True)
+        )
         return WindowRows._make(column[:total] for column in self._room)
 
     def find(self, row_ids: Ids) -> list[Window | None]:

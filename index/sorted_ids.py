@@ -4,11 +4,14 @@ What an array holds is never changed in place, so who holds one holds a snapshot
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.vector_store import Ids
+
+T = TypeVar("T", bound=np.generic)
 
 NO_IDS: Ids = np.empty(0, np.int64)
 
@@ -23,6 +26,15 @@ def contains(held: Ids, ids: Ids) -> NDArray[np.bool_]:
     places = np.searchsorted(held, ids).clip(max=len(held) - 1)
     found: NDArray[np.bool_] = held[places] == ids
     return found
+
+
+def put_behind(room: NDArray[T], count: int, new: NDArray[T]) -> NDArray[T]:
+    """Write `new` (N,) behind the first `count` of `room`; return it, or a larger copy."""
+    total = count + len(new)
+    if total > len(room):
+        room = np.concatenate([room[:count], np.empty(len(new) + total // GROWTH, room.dtype)])
+    room[count:total] = new
+    return room
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +62,7 @@ class GrowingIds:
         count, total = len(self.ids), len(self.ids) + len(new)
         if new.size and count and new[0] < self.ids[-1]:
             return self.of(np.insert(self.ids, np.searchsorted(self.ids, new), new))
-        room = self.room
-        if total > len(room):
-            spare: Ids = np.empty(len(new) + total // GROWTH, np.int64)
-            room = np.concatenate([self.ids, spare])
-        room[count:total] = new
+        room = put_behind(self.room, count, new)
         return GrowingIds(room[:total], room)
 
     def without_ids(self, ids: Ids) -> "GrowingIds":
