@@ -23,7 +23,7 @@ from model import folding
 from model.calibration import fit_probabilities
 from model.candidates import STAGES_OF
 from model.config import Calibration, NetworkConfig
-from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
+from model.embedded_samples import EVIDENCE, EmbeddedSamples, LabelEmbeddings
 from model.errors import FeatureSetError
 from model.features import FeatureSet
 from model.network import AVGZSLNet
@@ -232,13 +232,13 @@ class Validation:
         return samples, embed_labels(network, self.text, self.seen)
 
     def harmonic_mean(self, network: AVGZSLNet) -> float:
-        """HM of both modalities at its best beta and equal weights.
+        """HM of both modalities, or the only one there is, at its best beta and equal weights.
 
         Raises:
             FeatureSetError: an embedding is not finite: the training diverged.
         """
         samples, labels = self.embed(network)
-        return best_harmonic_mean(choose_betas(samples, labels, self._calibration(0.5)), "both")
+        return _harmonic_mean(choose_betas(samples, labels, self._calibration(0.5)))
 
     def choose(
         self, samples: EmbeddedSamples, labels: LabelEmbeddings
@@ -247,9 +247,7 @@ class Validation:
         shares = AUDIO_WEIGHTS if self.weigh_modalities else (0.5,)
         options = [self._calibration(share) for share in shares]
         chosen = [(c, choose_betas(samples, labels, c)) for c in options]
-        calibration, selection = max(
-            chosen, key=lambda option: best_harmonic_mean(option[1], "both")
-        )
+        calibration, selection = max(chosen, key=lambda option: _harmonic_mean(option[1]))
         calibration = with_betas(calibration, selection)
         return self._fit_probabilities(samples, labels, calibration), selection
 
@@ -267,6 +265,12 @@ class Validation:
         rows = ~np.isnan(distances).any(axis=1)
         right = samples.labels[:, None] == np.arange(len(labels.seen))
         return fit_probabilities(calibration, [distances[rows]], [right[rows]])
+
+
+def _harmonic_mean(selection: Selection) -> float:
+    """HM by the first evidence that samples of both kinds have: a set may be of sounds alone."""
+    evidence = next((e for e in EVIDENCE if e in selection.curves), EVIDENCE[0])
+    return best_harmonic_mean(selection, evidence)
 
 
 # --- stage 2 -------------------------------------------------------------------------------------

@@ -324,6 +324,17 @@ def test_samples_of_one_modality_are_trained_on(tmp_path: Path) -> None:
     assert figures.harmonic_mean > 2 / CLASS_COUNT
 
 
+@pytest.mark.parametrize("lacking", ["has_audio", "has_video"])
+def test_the_epoch_is_chosen_where_no_sample_has_both_modalities(
+    lacking: str, tmp_path: Path
+) -> None:
+    nowhere = np.zeros(len(separable()), np.bool_)
+
+    choice = protocol.select(run_of(separable(**{lacking: nowhere}), tmp_path))
+
+    assert 0 < choice.history[choice.epochs] == max(choice.history.values())
+
+
 def test_the_command_reports_a_bad_file_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
