@@ -1,6 +1,6 @@
 """The obvious vector store: one NumPy matrix, every product computed. The oracle of the others."""
 
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +37,9 @@ class ExactStore:
         order = np.argsort(all_ids)
         self._state = _State(all_ids[order], all_vectors[order])
 
-    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        """Add part by part, as `add` does."""
-        for ids, vectors in parts:
-            self.add(ids, vectors)
+    def filling(self) -> AbstractContextManager[None]:
+        """Do nothing: there is no approximate index."""
+        return nullcontext()
 
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""

@@ -3,7 +3,8 @@
 import ctypes
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,19 +97,21 @@ class FaissStore:
                 self._index.remove(replaced)
             self._index.add(ids, vectors)
             self._note(held, ids)
-        self._train_if_outgrown()
+        if not self._filling:
+            self._train_if_outgrown()
+        elif self._quantised:
+            self._train_if_outgrown()
+            self.wait_for_training()
 
-    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        """Add part by part, as `add` does; train no index before the end, when it would be late.
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Train no index before the end, when it would be of too few vectors.
 
-        But a quantised one is for vectors that would not fit whole, so it is trained on the way.
+        But a quantised one is for vectors that would not fit whole: `add` trains it on the way.
         """
-        self._filling = not self._quantised
+        self._filling = True
         try:
-            for ids, vectors in parts:
-                self.add(ids, vectors)
-                if self._quantised:
-                    self.wait_for_training()
+            yield
         finally:
             self._filling = False
         self._train_if_outgrown()
@@ -239,7 +242,7 @@ class FaissStore:
     # Training
 
     def _train_if_outgrown(self) -> None:
-        if self._trainer is None and not self._filling and self._outgrown():
+        if self._trainer is None and self._outgrown():
             # No daemon: the interpreter would end, and crash, in the middle of a FAISS call. It
             # waits for this thread instead, which notices (`_check`).
             self._trainer = threading.Thread(target=self._train, name=f"train-{self.name}")

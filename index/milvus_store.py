@@ -7,7 +7,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,9 @@ class MilvusStore:
             if self._local and self._unflushed >= LOCAL_ROWS:
                 self._flush(collection)
 
-    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        """Add part by part, as `add` does."""
-        for ids, vectors in parts:
-            self.add(ids, vectors)
+    def filling(self) -> AbstractContextManager[None]:
+        """Do nothing: the index is FLAT."""
+        return nullcontext()
 
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""

@@ -1,6 +1,6 @@
 """The segments' vectors, by sound, by picture and by both, and the search through them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import get_args
 
 import numpy as np
@@ -108,16 +108,6 @@ def segment_matrix(
     ids = np.array([row_id for row_id, _ in found], np.int64)
     vectors = np.stack([vector for _, vector in found]) if found else np.empty((0, 0), np.float32)
     return ids, vectors
-
-
-def segment_batches(
-    parts: Iterable[Sequence[VectorPair]], modality: SearchModality, weights: ModalityWeights
-) -> Iterator[tuple[Ids, Vectors]]:
-    """Yield `segment_matrix` of each part that has any such segment."""
-    for part in parts:
-        ids, vectors = segment_matrix(part, modality, weights)
-        if ids.size:
-            yield ids, vectors
 
 
 def _vector(

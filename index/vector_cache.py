@@ -6,11 +6,12 @@ does not lead from the moment of a file to now, the file is not used.
 
 import logging
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,9 +30,6 @@ TOKEN_BITS = 64
 
 logger = logging.getLogger(__name__)
 
-Batches = Callable[[], Iterable[tuple[Ids, Vectors]]]
-"""Yields the ids (N,) int64 and vectors (N, D) float32 that a store must hold, part by part."""
-
 
 class StoreChange(NamedTuple):
     """The ids (N,) to be taken out of a store, and the ids (M,) and vectors (M, D) to be put in."""
@@ -41,16 +39,34 @@ class StoreChange(NamedTuple):
     vectors: Vectors
 
 
-class StoreContent(NamedTuple):
-    """What the store of a name must hold; an `exact` one never uses an approximate index.
+Rows = Callable[[], Iterable[Any]]
+"""Yields rows part by part, in whatever form the reader gives them."""
 
-    `changes` yields what that is more or less than at a moment, None where nobody knows.
+
+@dataclass(frozen=True, slots=True)
+class StoreContent:
+    """What the store of a name must hold.
+
+    Attributes:
+        name: the store's.
+        rows: yields all rows; stores whose `rows` are equal are filled by reading them once.
+        matrix: returns the ids (N,) int64 and vectors (N, D) float32 of a part that it must hold.
+        changes: yields what it must hold more or less than at a moment, None where nobody knows.
+        exact: whether it never uses an approximate index.
     """
 
     name: str
-    batches: Batches
+    rows: Rows
+    matrix: Callable[[Any], tuple[Ids, Vectors]]
     changes: Callable[[Moment], Iterable[StoreChange] | None]
     exact: bool
+
+    def batches(self) -> Iterator[tuple[Ids, Vectors]]:
+        """Yield the ids and vectors of each part that has any."""
+        for part in self.rows():
+            ids, vectors = self.matrix(part)
+            if ids.size:
+                yield ids, vectors
 
 
 class WindowContent(NamedTuple):
@@ -86,10 +102,13 @@ class VectorCache:
         # Side by side: most of it is checksums, during which Python does something else.
         with ThreadPoolExecutor(len(stores), thread_name_prefix="load-vectors") as pool:
             loaded = list(pool.map(self._load, stores))
-        return [
-            self._up_to_date(store, found, content, moment)
+        unusable = [
+            content
             for store, found, content in zip(stores, loaded, contents, strict=True)
+            if not self._bring_up_to_date(store, found, content, moment)
         ]
+        built = {store.name: store for store in self.build(unusable)}
+        return [built.get(store.name, store) for store in stores]
 
     def open_windows(self, content: WindowContent, *, moment: Moment) -> SegmentWindows:
         """Return the windows as saved and brought to this moment, else as the rows have them."""
@@ -113,11 +132,18 @@ class VectorCache:
             logger.info("Rebuilding the %r from the catalogue: %s", WINDOWS, reason)
         return windows
 
-    def build(self, content: StoreContent) -> VectorStore:
-        """Return a new store that holds the content."""
-        store = self._empty(content)
-        store.fill(content.batches())
-        return store
+    def build(self, contents: Sequence[StoreContent]) -> list[VectorStore]:
+        """Return new stores that hold the contents; rows of which several are made are read once.
+
+        Raises what `open` does.
+        """
+        made = [(content, self._empty(content)) for content in contents]
+        by_rows: dict[Rows, list[tuple[StoreContent, VectorStore]]] = {}
+        for content, store in made:
+            by_rows.setdefault(content.rows, []).append((content, store))
+        for rows, group in by_rows.items():
+            _fill(rows(), group)
+        return [store for _, store in made]
 
     def save(
         self, stores: Iterable[VectorStore], windows: SegmentWindows, *, moment: Moment
@@ -172,7 +198,7 @@ class VectorCache:
                 if is_placed(self._kind):
                     return None  # Only who opens the library may write there.
                 _apply(store, changes)
-            return _difference(store, content.batches)
+            return _difference(store, content.batches())
         except ValueError as error:
             return str(error)
         finally:
@@ -211,13 +237,14 @@ class VectorCache:
         except ValueError as error:
             return error
 
-    def _up_to_date(
+    def _bring_up_to_date(
         self,
         store: VectorStore,
         found: Moment | ValueError,
         content: StoreContent,
         moment: Moment,
-    ) -> VectorStore:
+    ) -> bool:
+        """Apply what a loaded store lacks; where it must be built, say why, and return False."""
         if isinstance(found, ValueError):
             reason = str(found)
         else:
@@ -227,12 +254,12 @@ class VectorCache:
             changes = [] if found == moment else content.changes(found)
             if changes is not None:
                 _apply(store, changes)
-                return store
+                return True
             reason = _unknown(found, moment)
         # A new library has neither a file nor vectors, which is nothing to report.
         if self._path(content.name).exists() or any(True for _ in content.batches()):
             logger.info("Rebuilding the %r vectors from the catalogue: %s", content.name, reason)
-        return self.build(content)
+        return False
 
     def _empty(self, content: StoreContent) -> VectorStore:
         store = create_store(
@@ -255,6 +282,17 @@ def clear_saved_vectors(directory: Path) -> None:
     for path in directory.glob("*.vectors"):
         with suppress(OSError):
             path.unlink()
+
+
+def _fill(parts: Iterable[Any], stores: Sequence[tuple[StoreContent, VectorStore]]) -> None:
+    with ExitStack() as filling:
+        for _, store in stores:
+            filling.enter_context(store.filling())
+        for part in parts:
+            for content, store in stores:
+                ids, vectors = content.matrix(part)
+                if ids.size:
+                    store.add(ids, vectors)
 
 
 def _apply(store: VectorStore, changes: Iterable[StoreChange]) -> None:
@@ -282,10 +320,10 @@ def _unknown(found: Moment, moment: Moment) -> str:
     )
 
 
-def _difference(store: VectorStore, batches: Batches) -> str | None:
+def _difference(store: VectorStore, batches: Iterable[tuple[Ids, Vectors]]) -> str | None:
     """Say how a store differs from what `batches` yields, None where it does not."""
     expected = 0
-    for ids, vectors in batches():
+    for ids, vectors in batches:
         expected += len(ids)
         try:
             held = store.get(ids)

@@ -8,7 +8,7 @@ import numpy as np
 from index.catalogue_reader import BATCH_ROWS, CatalogueReader
 from index.catalogue_records import Moment, WindowRows
 from index.label_index import LabelIndex
-from index.segment_index import MODALITIES, SegmentIndex, segment_batches, segment_matrix
+from index.segment_index import MODALITIES, SegmentIndex, segment_matrix
 from index.segment_windows import SegmentWindows
 from index.types import ModalityWeights, SearchModality, Vector
 from index.vector_cache import StoreChange, StoreContent, VectorCache, WindowContent
@@ -30,17 +30,15 @@ def load_indexes(
 
 def build_labels(reader: CatalogueReader, cache: VectorCache) -> LabelIndex:
     """Return the enabled labels' index, made of the rows as of the moment."""
-    return LabelIndex(cache.build(_label_content(reader)), reader.labels())
+    (store,) = cache.build([_label_content(reader)])
+    return LabelIndex(store, reader.labels())
 
 
 def build_segments(
     reader: CatalogueReader, cache: VectorCache, weights: ModalityWeights
 ) -> SegmentIndex:
     """Return the segments' index, made of the rows as of the moment."""
-    stores = {
-        modality: cache.build(_segment_content(reader, modality, weights))
-        for modality in MODALITIES
-    }
+    stores = dict(zip(MODALITIES, cache.build(_segment_contents(reader, weights)), strict=True))
     return SegmentIndex(stores, SegmentWindows(reader.windows()), weights)
 
 
@@ -50,14 +48,13 @@ def reweighed_segments(
     """Return an index of the same segments with other weights; its other stores are the same."""
     if segments.stores["both"].name == _store_name("both", weights):
         return segments
-    both = cache.build(_segment_content(reader, "both", weights))
+    (both,) = cache.build([_segment_content(reader, "both", weights)])
     return SegmentIndex({**segments.stores, "both": both}, segments.windows, weights)
 
 
 def store_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:
     """Return what each of the four stores must hold as of the reader's moment."""
-    segments = [_segment_content(reader, modality, weights) for modality in MODALITIES]
-    return [_label_content(reader), *segments]
+    return [_label_content(reader), *_segment_contents(reader, weights)]
 
 
 def window_content(reader: CatalogueReader) -> WindowContent:
@@ -78,7 +75,17 @@ def _label_content(reader: CatalogueReader) -> StoreContent:
         return None if known is None else _label_changes(reader, known.classes)
 
     # A class that a search missed would have no score.
-    return StoreContent("labels", lambda: _label_batches(reader), changes, exact=True)
+    return StoreContent(
+        "labels",
+        reader.label_vectors,
+        lambda part: _matrix(dict(part)),
+        changes,
+        exact=True,
+    )
+
+
+def _segment_contents(reader: CatalogueReader, weights: ModalityWeights) -> list[StoreContent]:
+    return [_segment_content(reader, modality, weights) for modality in MODALITIES]
 
 
 def _segment_content(
@@ -92,15 +99,11 @@ def _segment_content(
 
     return StoreContent(
         _store_name(modality, weights),
-        lambda: segment_batches(reader.segment_vectors(), modality, weights),
+        reader.segment_vectors,
+        lambda part: segment_matrix(part, modality, weights),
         changes,
         exact=False,
     )
-
-
-def _label_batches(reader: CatalogueReader) -> Iterable[tuple[Ids, Vectors]]:
-    for part in reader.label_vectors():
-        yield _matrix(dict(part))
 
 
 def _label_changes(reader: CatalogueReader, row_ids: Sequence[int]) -> Iterator[StoreChange]:

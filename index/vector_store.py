@@ -1,6 +1,6 @@
 """The contract between the library and whatever holds its vectors."""
 
-from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -53,8 +53,8 @@ class VectorStore(Protocol):
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
         ...
 
-    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        """Add part by part, as `add` does, and only then begin to make an approximate index."""
+    def filling(self) -> AbstractContextManager[None]:
+        """Say that many additions follow: an approximate index is made once they are complete."""
         ...
 
     def remove(self, ids: Ids) -> int:

@@ -104,12 +104,10 @@ def test_it_is_trained_while_it_is_filled_so_that_the_whole_vectors_need_not_fit
     store = FaissStore(dim=DIM, model_id="m", name="audio", train_at=500, quantised=True)
     whole: list[bool] = []
 
-    def parts() -> list[tuple[Ids, Vectors]]:
+    with store.filling():
         for start in range(0, BIG, 500):
             whole.append(not store.rounds)
-            yield numbers(start, start + 500), clustered(500, seed=start)
-
-    store.fill(parts())
+            store.add(numbers(start, start + 500), clustered(500, seed=start))
 
     assert whole == [True, *[False] * 7]
     assert store.count() == BIG

@@ -196,21 +196,19 @@ def test_a_store_that_is_filled_is_trained_once_and_on_all_of_it(
     monkeypatch.setattr(IvfIndex, "build", counted)
     store = FaissStore(**NAMES, train_at=500)  # type: ignore[arg-type]
     vectors = clustered(2500)
-    parts = [(numbers(n, n + 250), vectors[n : n + 250]) for n in range(0, 2500, 250)]
-    store.fill(parts)
+    with store.filling():
+        for start in range(0, 2500, 250):
+            store.add(numbers(start, start + 250), vectors[start : start + 250])
     store.wait_for_training()
     assert trained == [2500]
     assert np.array_equal(store.get(numbers(0, 2500)), vectors)
 
 
 def test_a_store_whose_filling_breaks_off_is_trained_by_the_next_addition() -> None:
-    def parts() -> Iterator[tuple[Ids, Vectors]]:
-        yield numbers(0, 600), clustered(600)
-        raise OSError
-
     store = FaissStore(**NAMES, train_at=500)  # type: ignore[arg-type]
-    with pytest.raises(OSError):  # noqa: PT011
-        store.fill(parts())
+    with pytest.raises(OSError, match="unplugged"), store.filling():  # noqa: PT012
+        store.add(numbers(0, 600), clustered(600))
+        raise OSError("unplugged")
     store.add(numbers(600, 601), clustered(1))
     store.wait_for_training()
     assert store.describe().kind != "exact"

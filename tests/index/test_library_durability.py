@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from sqlalchemy import event
 
 import index.catalogue_writer
 import index.vector_file
+from index.catalogue_reader import CatalogueReader
+from index.catalogue_records import VectorPair
 from index.errors import LibraryLocked, ModelMismatch, StorageError
 from index.exact_store import ExactStore
 from index.library import Library
@@ -118,6 +120,24 @@ def test_a_damaged_cache_file_is_rebuilt_from_the_catalogue_and_said(
         if path.is_dir():
             path.rmdir()
             open_library(directory).close()
+
+
+def test_rows_of_which_several_stores_are_made_are_read_once(
+    directory: Path, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fill(directory, upload)
+    for name in CACHES:
+        become_empty(directory / "vectors" / name)
+    read, passes = CatalogueReader.segment_vectors, []
+
+    def counted(reader: CatalogueReader) -> Iterator[list[VectorPair]]:
+        passes.append(reader)
+        return read(reader)
+
+    monkeypatch.setattr(CatalogueReader, "segment_vectors", counted)
+    with open_library(directory) as library:
+        assert answers(library) == before
+    assert len(passes) == 1
 
 
 def test_a_cache_of_another_version_is_rebuilt_from_the_catalogue_and_said(

@@ -4,7 +4,7 @@ import itertools
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -328,9 +328,9 @@ def test_writes_go_on_while_the_new_models_indexes_are_made(
         library.remove_clip(clips[0].clip_id)
         late.extend(add(library, tmp_path, b"late %d" % number) for number in range(3))
 
-    def build_later(cache: VectorCache, content: StoreContent) -> VectorStore:
-        made = build(cache, content)
-        if content.name == "video" and not late:
+    def build_later(cache: VectorCache, contents: Sequence[StoreContent]) -> list[VectorStore]:
+        made = build(cache, contents)
+        if len(contents) > 1 and not late:
             writer = threading.Thread(target=change, daemon=True)
             writer.start()
             writer.join(60)

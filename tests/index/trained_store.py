@@ -1,6 +1,7 @@
 """The FAISS store in its trained form, for the tests that every store must pass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from index.faiss_store import FaissStore
@@ -24,8 +25,10 @@ class TrainedStore(FaissStore):
         super().add(ids, vectors)
         self.wait_for_training()
 
-    def fill(self, parts: Iterable[tuple[Ids, Vectors]]) -> None:
-        super().fill(parts)
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        with super().filling():
+            yield
         self.wait_for_training()
 
     def remove(self, ids: Ids) -> int:

@@ -171,7 +171,9 @@ def test_bad_searches_are_refused(store: VectorStore) -> None:
 def test_filling_adds_every_part(store: VectorStore) -> None:
     store.add(ids(1), random_vectors(1, seed=9))
     parts = [(ids(4, 2), random_vectors(2)), (ids(9, 1, 3), random_vectors(3, seed=1))]
-    store.fill(iter(parts))
+    with store.filling():
+        for part_ids, part in parts:
+            store.add(part_ids, part)
     assert store.count() == 5
     for part_ids, part in parts:
         assert np.array_equal(store.get(part_ids), part)
