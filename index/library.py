@@ -5,7 +5,6 @@ media file, so a crash at any point leaves at most a file that nobody names, whi
 after the next `open`.
 """
 
-import logging
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,13 +21,13 @@ from index.backup import BackupSummary, write_archive
 from index.catalogue import Catalogue
 from index.catalogue_reader import CatalogueReader
 from index.catalogue_records import class_record, clip_record
-from index.catalogue_writer import CatalogueWriter
 from index.checks import check_unit_vector, checked_class, checked_clip
 from index.clip_filter import matching_clips
+from index.current_space import CurrentSpace
 from index.database import sqlite_url
 from index.directory_lock import DirectoryLock
 from index.durable import make_directory, storage_errors
-from index.errors import DuplicateClip, LibraryError, ModelMismatch, StorageError
+from index.errors import DuplicateClip, StorageError
 from index.follower import Follower
 from index.fusion import check_weights, unit_length, weighted_mean
 from index.job_types import Claim
@@ -46,7 +45,6 @@ from index.names import (
 )
 from index.ownership import adopt_model, claim_directory
 from index.progress import Progress, silent
-from index.read_write_lock import ReadWriteLock
 from index.registry import kind_of
 from index.reindexing import NewModel, Reindexing, Swap, adopt, cancel, delete_leftovers
 from index.space import Space
@@ -66,8 +64,6 @@ from index.types import (
 )
 from index.vector_cache import VectorCache
 from index.vector_store import check_vectors
-
-logger = logging.getLogger(__name__)
 
 MINUS_WEIGHT = 0.5
 """How much the mean similarity to unwanted vectors counts against a result."""
@@ -91,29 +87,26 @@ class Library:
     ) -> None:
         """Use `Library.open`."""
         self._directory = directory
-        self._space = space
         self._vector_store = vector_store
         self._files = media
-        self._writer = threading.Lock()
-        self._space_lock = ReadWriteLock()
+        self._closing = threading.Lock()
         self._resources = ExitStack()
-        self._closed = False
-        self._out_of_step = False
         delete_leftovers(space.catalogue)
         space.load()
+        self._current = CurrentSpace(space, directory, shared=shared)
         self._sweep = MediaSweep(space.catalogue, media, directory)
         self.jobs = JobStore(
             space.catalogue.engine,
             media.media,
             owner=f"{socket.gethostname()}:{directory.resolve()}",
             alone=not shared,
-            exclusive=self._exclusive,
+            exclusive=self._current.exclusive,
             delete_unneeded=lambda content_hash: delete_unneeded(
                 self._catalogue, media, content_hash, None
             ),
         )
         """What is to be done later; its work ends before the library is closed."""
-        self._follower = Follower(self._follow_others) if shared else None
+        self._follower = Follower(self._current.follow_others) if shared else None
 
     @classmethod
     def open(
@@ -170,14 +163,8 @@ class Library:
         if self._follower is not None:
             self._follower.stop()
         self._sweep.stop()
-        with self._writer:
-            if self._closed:
-                return
-            self._closed = True
-            with self._resources:
-                self._follow()
-                if not self._out_of_step:
-                    self._space.save()
+        with self._closing, self._resources:
+            self._current.close()
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +188,7 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Count what is held."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             stores = self._space.stores()
             return LibraryStatus(
                 model_id=self._space.model_id,
@@ -223,17 +210,17 @@ class Library:
         call for the same vocabulary does nothing, whatever was deleted since. Raises
         InvalidClassName, ValueError for a bad vector, StorageError; then none is added.
         """
-        with self._exclusive():
-            with self._reading() as reader:
+        with self._current.exclusive():
+            with self._current.reading() as reader:
                 if reader.is_seeded(vocabulary_id):
                     return 0
             checked = [checked_class(new, self._space.dim) for new in classes]
-            with self._write() as writer:
+            with self._current.write() as writer:
                 # Another process that shares the catalogue may have been first.
                 added = 0
                 if not writer.is_seeded(vocabulary_id):
                     added = writer.seed_classes(vocabulary_id, checked)
-            self._follow()
+            self._current.follow()
             return added
 
     def add_class(self, new: NewClass, *, model_id: str | None = None) -> ClassName:
@@ -242,12 +229,12 @@ class Library:
         `model_id` is whose vector it is. Raises ClassExists, InvalidClassName, ModelMismatch,
         ValueError for a bad vector, StorageError.
         """
-        with self._exclusive():
-            self._refuse_other_model(model_id)
+        with self._current.exclusive():
+            self._current.refuse_other_model(model_id)
             new = checked_class(new, self._space.dim)
-            with self._write() as writer:
+            with self._current.write() as writer:
                 row = writer.add_class(new)
-            self._follow()
+            self._current.follow()
             return class_record(row)
 
     def update_class(
@@ -267,11 +254,11 @@ class Library:
         ClassNotFound, ClassExists, InvalidClassName, ModelMismatch, ValueError for a bad vector,
         StorageError.
         """
-        with self._exclusive():
-            self._refuse_other_model(model_id)
+        with self._current.exclusive():
+            self._current.refuse_other_model(model_id)
             if vector is not None:
                 check_unit_vector(vector, self._space.dim)
-            with self._write() as writer:
+            with self._current.write() as writer:
                 row = writer.class_row(class_id)
                 row.vocabulary_id = None
                 if name is not None or synonyms is not None:
@@ -286,20 +273,20 @@ class Library:
                 if vector is not None:
                     writer.set_class_vector(row, vector)
                 writer.class_changed(row)
-            self._follow()
+            self._current.follow()
             return class_record(row)
 
     def remove_class(self, class_id: str) -> None:
         """Forget a class. Raises ClassNotFound, StorageError."""
-        with self._exclusive():
-            with self._write() as writer:
+        with self._current.exclusive():
+            with self._current.write() as writer:
                 row = writer.class_row(class_id)
                 writer.remove_class(row)
-            self._follow()
+            self._current.follow()
 
     def get_class(self, class_id: str) -> ClassName:
         """Return a class. Raises ClassNotFound."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             return class_record(reader.class_row(class_id))
 
     def list_classes(
@@ -315,7 +302,7 @@ class Library:
         Raises ValueError for a negative offset or a limit below 1.
         """
         _check_slice(offset, limit)
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             return reader.class_page(offset=offset, limit=limit, query=query, seen=seen)
 
     def label_similarities(
@@ -326,11 +313,10 @@ class Library:
         `model_id` is whose vectors they are. Raises ModelMismatch, ValueError for a wrong shape,
         dtype or a value not finite.
         """
-        self._refuse_closed()
-        self._catch_up()
-        with self._space_lock.reading():
-            self._refuse_other_model(model_id)
-            return self._space.labels.similarities(queries)
+        self._current.catch_up()
+        with self._current.staying() as space:
+            self._current.refuse_other_model(model_id)
+            return space.labels.similarities(queries)
 
     # Clips
 
@@ -356,9 +342,9 @@ class Library:
             thumbnail = None
             if new.thumbnail is not None:
                 thumbnail = staging.enter_context(self._files.thumbnails.staging(new.thumbnail))
-            staging.enter_context(self._exclusive())
+            staging.enter_context(self._current.exclusive())
             try:
-                self._refuse_other_model(model_id)
+                self._current.refuse_other_model(model_id)
                 new = checked_clip(new, self._space.dim)
                 clip = self._record_clip(
                     new, media_file, thumbnail, refuse_duplicate=refuse_duplicate, claim=claim
@@ -368,23 +354,23 @@ class Library:
                     self._catalogue, self._files, media_file.content_hash, _hash(thumbnail)
                 )
                 raise
-            self._follow()
+            self._current.follow()
             return clip
 
     def get_clip(self, clip_id: str) -> Clip:
         """Return a clip. Raises ClipNotFound."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             return clip_record(reader.clip_row(clip_id))
 
     def clip_of(self, content_hash: str) -> Clip | None:
         """Return the first clip whose media have this SHA-256 (lower-case hexadecimal), or None."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             row = reader.clip_of(content_hash)
             return None if row is None else clip_record(row)
 
     def content_hashes(self) -> set[str]:
         """Return the SHA-256 of all clips' media, lower-case hexadecimal."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             media, _ = reader.files_of_clips()
             return media
 
@@ -396,8 +382,8 @@ class Library:
         Raises ValueError for a negative offset or a limit below 1.
         """
         _check_slice(offset, limit)
-        self._catch_up()
-        with self._reading() as reader:
+        self._current.catch_up()
+        with self._current.reading() as reader:
             row_ids = self._matching(reader, filter or SearchFilter())
             clips = reader.clips(row_ids[offset : offset + limit])
             ordered = tuple(clips[row_id] for row_id in row_ids[offset : offset + limit])
@@ -415,7 +401,7 @@ class Library:
 
         Raises ClipNotFound, InvalidTag, StorageError, ValueError for a bad source.
         """
-        with self._exclusive(), self._write() as writer:
+        with self._current.exclusive(), self._current.write() as writer:
             row = writer.clip_row(clip_id)
             if tags is not None:
                 writer.set_tags(row, checked_tags(tags))
@@ -430,11 +416,11 @@ class Library:
 
         Raises ClipNotFound, StorageError.
         """
-        with self._exclusive():
-            with self._write() as writer:
+        with self._current.exclusive():
+            with self._current.write() as writer:
                 row = writer.clip_row(clip_id)
                 writer.remove_clip(row)
-            self._follow()
+            self._current.follow()
             delete_unneeded(self._catalogue, self._files, row.content_hash, row.thumbnail_hash)
 
     def clip_vector(self, clip_id: str, modality: SearchModality = "both") -> Vector | None:
@@ -442,7 +428,7 @@ class Library:
 
         `both` is the weighted mean of the modalities present. Raises ClipNotFound.
         """
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             row = reader.clip_row(clip_id)
             ((pair,),) = reader.clip_vectors([row.id])
         if modality == "both":
@@ -455,7 +441,7 @@ class Library:
 
         Raises ClipNotFound, StorageError where the file is gone or cannot be reached.
         """
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             content_hash = reader.clip_row(clip_id).content_hash
         try:
             return self._files.media.open(content_hash)
@@ -472,7 +458,7 @@ class Library:
 
         Raises ClipNotFound, StorageError where the file is gone or cannot be reached.
         """
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             content_hash = reader.clip_row(clip_id).content_hash
         with self._files.media.local(content_hash) as path:
             if not path.exists():
@@ -481,7 +467,7 @@ class Library:
 
     def thumbnail(self, clip_id: str) -> bytes | None:
         """Return a clip's thumbnail, None where it has none. Raises ClipNotFound, StorageError."""
-        with self._reading() as reader:
+        with self._current.reading() as reader:
             content_hash = reader.clip_row(clip_id).thumbnail_hash
         if content_hash is None:
             return None
@@ -505,7 +491,7 @@ class Library:
 
         Raises StorageError as `write_archive` does.
         """
-        self._refuse_closed()
+        self._current.refuse_closed()
         return write_archive(
             self._catalogue,
             self._directory,
@@ -527,12 +513,12 @@ class Library:
         is in use. `on_swap` is called at that moment, while nobody reads or writes; it must be
         quick and must not raise. Raises ModelMismatch where the model is in use already.
         """
-        self._refuse_closed()
+        self._current.refuse_closed()
         return Reindexing(
             self._catalogue,
             self._files.media,
             model,
-            exclusive=self._exclusive,
+            exclusive=self._current.exclusive,
             prepare=partial(self._succession, on_swap=on_swap),
         )
 
@@ -541,7 +527,7 @@ class Library:
 
         Raises StorageError.
         """
-        return cancel(self._catalogue, self._exclusive)
+        return cancel(self._catalogue, self._current.exclusive)
 
     def reweigh(self, weights: ModalityWeights, on_swap: Callable[[], None]) -> None:
         """Put a clip's two modalities together by other weights, from now on and in what is there.
@@ -550,10 +536,10 @@ class Library:
         weights, StorageError.
         """
         check_weights(weights)
-        with self._exclusive():
+        with self._current.exclusive():
             with self._catalogue.read() as reader:
                 take_over = self._space.reweighing(reader, weights)
-            with self._space_lock.writing():
+            with self._current.nobody_reading():
                 former = take_over()
                 on_swap()
             if former is not None:
@@ -581,11 +567,10 @@ class Library:
                         space.complete(writer)
                         # Readers wait for the commit only: none may see one model's rows with
                         # another's vectors.
-                        swapping.enter_context(self._space_lock.writing())
+                        swapping.enter_context(self._current.nobody_reading())
                     abandoning.pop_all()
-                    former, self._space = self._space, space
+                    former = self._current.replace(space)
                     self._resources.callback(cache.close)
-                    self._out_of_step = False
                     on_swap()
                 former.close()
 
@@ -612,9 +597,9 @@ class Library:
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1; got {top_k}.")
-        self._catch_up()
-        with self._reading() as reader:
-            self._refuse_other_model(model_id)
+        self._current.catch_up()
+        with self._current.reading() as reader:
+            self._current.refuse_other_model(model_id)
             combined = self._combined(query, minus)
             segments = self._space.segments
             allowed = None
@@ -650,57 +635,15 @@ class Library:
         combined: Vector = vectors[0] - np.float32(MINUS_WEIGHT) * vectors[1:].mean(axis=0)
         return combined
 
-    # Reading and writing
+    # Parts of the above
 
-    def _refuse_closed(self) -> None:
-        # Another process may own the directory by now.
-        if self._closed:
-            raise StorageError(f"The library in {self._directory} is closed; open it again.")
-
-    def _refuse_other_model(self, model_id: str | None) -> None:
-        """Raise ModelMismatch where vectors are of another model than the one in use."""
-        if model_id not in (None, self._space.model_id):
-            raise ModelMismatch(
-                f"The vectors are of the model {model_id}; the library is of "
-                f"{self._space.model_id} by now. Embed again."
-            )
+    @property
+    def _space(self) -> Space:
+        return self._current.space
 
     @property
     def _catalogue(self) -> Catalogue:
-        return self._space.catalogue
-
-    @contextmanager
-    def _reading(self) -> Iterator[CatalogueReader]:
-        """Read the catalogue at one moment, while the model stays the same. Raises StorageError."""
-        with self._space_lock.reading():
-            self._refuse_closed()
-            with self._catalogue.read() as reader:
-                if self._follower is not None:
-                    reader.check_model()
-                yield reader
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Be the one writer. Raises StorageError."""
-        with self._writer:
-            self._refuse_closed()
-            if self._out_of_step:
-                self._space.follow()
-                self._out_of_step = False
-            yield
-
-    def _catch_up(self) -> None:
-        """Wait for vectors that hold every committed change. Raises StorageError."""
-        if self._out_of_step:
-            with self._exclusive():
-                pass  # Being the writer brings them into step.
-
-    @contextmanager
-    def _write(self) -> Iterator[CatalogueWriter]:
-        """Write to the catalogue. Raises ModelMismatch, StorageError."""
-        with self._catalogue.write() as writer:
-            writer.check_model()
-            yield writer
+        return self._current.catalogue
 
     def _record_clip(
         self,
@@ -712,7 +655,7 @@ class Library:
         claim: Claim | None,
     ) -> Clip:
         """Make the files and then the rows of a clip durable."""
-        with self._write() as writer:
+        with self._current.write() as writer:
             if refuse_duplicate:
                 present = writer.clip_of(media_file.content_hash)
                 if present is not None:
@@ -730,31 +673,6 @@ class Library:
             if claim is not None:
                 writer.jobs.end_done(claim, clip_id=clip.clip_id)
             return clip
-
-    # Vectors
-
-    def _follow(self) -> None:
-        """Bring committed rows into the vectors; where a store refuses, rebuild these from them.
-
-        The rows are on disk by now, so the caller's write has succeeded either way. Where store or
-        database are still out of reach, whoever needs the vectors next tries again.
-        """
-        try:
-            self._space.follow()
-        except Exception:
-            logger.exception("The vectors could not take over a committed change; trying again.")
-            self._out_of_step = True
-            try:
-                self._space.follow()
-                self._out_of_step = False
-            except LibraryError:
-                logger.exception("The vectors cannot be brought into step yet.")
-
-    def _follow_others(self) -> None:
-        """Take over what other processes committed. Raises LibraryError."""
-        if self._space.is_behind():
-            with self._exclusive():
-                self._follow()
 
     def _matching(self, reader: CatalogueReader, filter: SearchFilter) -> list[int]:
         return matching_clips(reader, filter, self._space.clip_labels)

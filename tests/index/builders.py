@@ -85,7 +85,7 @@ def media_path(library: Library, clip_id: str) -> Path:
 
 def abandon(library: Library) -> None:
     """Let a library go as a crash does: unlocked, and nothing saved."""
-    library._closed = True
+    library._current._closed = True
     library._resources.close()
 
 
