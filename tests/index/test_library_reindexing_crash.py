@@ -24,19 +24,20 @@ def test_every_acknowledged_write_survives_kills_at_random_moments_of_re_indexin
     journal.touch()
     half_done = 0
     for seed in range(kills):
-        size = journal.stat().st_size
+        size, changes = journal.stat().st_size, journal.read_text().count("swapped")
         worker = context.Process(target=work, args=(directory, journal, seed))
         worker.start()
         wait_until(lambda: journal.stat().st_size > size, "the worker wrote nothing")  # noqa: B023
+        if seed % 5 == 4:
+            # On a busy machine a change takes longer than the moments below.
+            wait_until(lambda: journal.read_text().count("swapped") > changes, "no change of model")  # noqa: B023
         time.sleep(moments.uniform(0, 0.6))
         worker.kill()
         worker.join()
         with open_in_use(directory) as library:
             half_done += library.status().reindex is not None
             check(library, directory, journal.read_text().splitlines())
-    # Kills came before, during and after changes of model.
-    assert half_done > 1
-    assert "swapped" in journal.read_text()
+    assert half_done > 1, "no kill came during a change of model"
 
 
 def check(library: Library, directory: Path, journal: list[str]) -> None:
