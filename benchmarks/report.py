@@ -136,13 +136,15 @@ BENCHMARKS = (
         "crashes",
         "Killed and refused",
         (
-            *("-m", "pytest", "-q", "-m", "slow"),
+            *("-m", "pytest", "-n", "2", "-q", "-rp", "-m", "slow"),
             "tests/index/test_library_crash.py",
+            "tests/index/test_library_reindexing_crash.py",
             "tests/index/test_library_faults.py",
             "tests/service/test_jobs_crash.py",
         ),
-        "SIGKILL at random moments, 200 times each while clips come and go, while a library is "
-        "re-indexed and while a folder is imported; and every write of an operation failing once.",
+        "SIGKILL at random moments, as often as the brackets say: while clips come and go, while "
+        "the model is changed, while a library is saved, restored or mended, and while a folder "
+        "is imported; and every single write of an operation failing, once or from then on.",
         has_figures=False,
     ),
 )
