@@ -93,6 +93,9 @@ CLIP_COLUMNS = tuple(
     )
 )
 
+WINDOWS = select(
+    SegmentRow.id, SegmentRow.clip_row, SegmentRow.start_seconds, SegmentRow.end_seconds
+)
 WINDOW_DTYPE = np.dtype(
     [("ids", np.int64), ("clip_rows", np.int64), ("starts", np.float64), ("ends", np.float64)]
 )
@@ -437,7 +440,7 @@ class CatalogueReader:
     def vectors_of_segments(self, row_ids: Sequence[int]) -> list[VectorPair]:
         """Return the vectors of these segments, as far as they exist."""
         query = select(SegmentRow.id, SegmentRow.audio, SegmentRow.video).where(
-            SegmentRow.model_id == self._model_id
+            _is_of(self._model_id)
         )
         return [
             VectorPair(*row)
@@ -460,11 +463,11 @@ class CatalogueReader:
 
     def windows(self) -> WindowRows:
         """Return where all segments lie."""
-        return self._window_rows([_windows_of(self._model_id)])
+        return self._window_rows([WINDOWS.where(SegmentRow.model_id == self._model_id)])
 
     def windows_of_segments(self, row_ids: Sequence[int]) -> WindowRows:
         """Return where these segments lie, as far as they exist."""
-        query = _windows_of(self._model_id)
+        query = WINDOWS.where(_is_of(self._model_id))
         return self._window_rows(query.where(SegmentRow.id.in_(part)) for part in _parts(row_ids))
 
     def _window_rows(self, queries: Iterable[Select[int, int, float, float]]) -> WindowRows:
@@ -499,10 +502,13 @@ def _clips_of(count: int) -> TextualSelect:
     )
 
 
-def _windows_of(model_id: str) -> Select[int, int, float, float]:
-    return select(
-        SegmentRow.id, SegmentRow.clip_row, SegmentRow.start_seconds, SegmentRow.end_seconds
-    ).where(SegmentRow.model_id == model_id)
+def _is_of(model_id: str) -> ColumnElement[bool]:
+    """Tell a model's segments from another's among those that are asked for by their rows.
+
+    Not by the column as it is: beside five rows or more SQLite would rather use the index that
+    begins with it, and read that of all segments.
+    """
+    return SegmentRow.model_id.concat("") == model_id
 
 
 def _parts(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -76,13 +76,14 @@ class SegmentIndex:
         reach = OVERFETCH * top_k
         while True:
             (scores,), (ids,) = store.search(query[None], reach, allowed=allowed)
-            found = len(ids)
-            if store.rounds:
-                scores, ids = self._compared(query, modality, whole(ids.tolist()))
             best = _best_windows(scores.tolist(), self.windows.find(ids), excluded)
-            if len(best) >= top_k or found < reach:
-                return best[:top_k]
+            if len(best) >= top_k or len(ids) < reach:
+                break
             reach *= 2
+        if store.rounds:
+            scores, ids = self._compared(query, modality, whole(ids.tolist()))
+            best = _best_windows(scores.tolist(), self.windows.find(ids), excluded)
+        return best[:top_k]
 
     def _compared(
         self, query: Vector, modality: SearchModality, segments: Sequence[VectorPair]
