@@ -36,7 +36,7 @@ from index.faiss_store import FaissStore
 from index.library import Library
 from index.registry import create_store
 from index.tables import ClipRow, ClipTagRow, ClipVectorRow, SegmentRow
-from index.types import NewClass, SearchFilter
+from index.types import ModalityRecord, NewClass, NewClip, SearchFilter, Segment
 from index.vector_store import VectorStore
 
 DIM = 384
@@ -46,6 +46,7 @@ CLIP_NOISE = 0.8
 WINDOW_NOISE = 0.4
 QUERIES = 400
 FILTERED_QUERIES = 40
+CLIPS_WRITTEN = 40
 K = 10
 CHUNK = 10_000
 TAGS = 100
@@ -313,6 +314,7 @@ def library(
                 figures[f"{name}_first_ms"] = 1000 * (time.perf_counter() - started)
                 taken = timed(lambda query, found=found: found(query[0]), FILTERED_QUERIES)
                 figures |= {f"{name}_{key}": value for key, value in taken.items()}
+            figures |= _clips_written(opened)
     return figures
 
 
@@ -358,6 +360,41 @@ def _clips_found(opened: Library, truth: Truth) -> dict[str, float]:
     best = np.array([find(query)[0].score for query in queries()])
     recall = float((best >= truth.scores[:, 0] - 1e-5).mean())
     return {**timed(lambda query: find(query[0])), "recall_at_1": recall}
+
+
+def _clips_written(opened: Library) -> dict[str, float]:
+    """Return the time that a clip with its file takes to be stored, and to be deleted again."""
+    _, vectors = next(batches(WINDOWS * CLIPS_WRITTEN))
+    stored, deleted = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        media = Path(folder) / "clip.wav"
+        for number in range(CLIPS_WRITTEN):
+            media.write_bytes(b"clip %d" % number)
+            new = _new_clip(vectors[number * WINDOWS : (number + 1) * WINDOWS])
+            begun = time.perf_counter()
+            clip = opened.add_clip(new, media)
+            stored.append(1000 * (time.perf_counter() - begun))
+            begun = time.perf_counter()
+            opened.remove_clip(clip.clip_id)
+            deleted.append(1000 * (time.perf_counter() - begun))
+    return {
+        **{f"store_{key}": value for key, value in percentiles(stored).items()},
+        **{f"delete_{key}": value for key, value in percentiles(deleted).items()},
+    }
+
+
+def _new_clip(windows: Vectors) -> NewClip:
+    return NewClip(
+        filename="clip.wav",
+        content_type="audio/wav",
+        duration_seconds=float(WINDOWS + 1),
+        segments=tuple(
+            Segment(float(place), place + 2.0, vector, None) for place, vector in enumerate(windows)
+        ),
+        audio=windows[0],
+        video=None,
+        modalities={"audio": ModalityRecord(True), "video": ModalityRecord(False, "no video")},
+    )
 
 
 def _filters(segments: int) -> dict[str, SearchFilter]:
