@@ -89,6 +89,8 @@ class FaissStore:
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Insert or replace. Raises ValueError for a wrong shape, dtype or a value not finite."""
         check_pairs(ids, vectors, self.dim)
+        if self._filling:
+            self.wait_for_training()
         faiss.omp_set_num_threads(1)
         replaced = ids[contains(self._ids, ids)]
         held = self._held_ids.with_ids(ids)
@@ -97,17 +99,15 @@ class FaissStore:
                 self._index.remove(replaced)
             self._index.add(ids, vectors)
             self._note(held, ids)
-        if not self._filling:
+        if not self._filling or self._quantised:
             self._train_if_outgrown()
-        elif self._quantised:
-            self._train_if_outgrown()
-            self.wait_for_training()
 
     @contextmanager
     def filling(self) -> Iterator[None]:
         """Train no index before the end, when it would be of too few vectors.
 
-        But a quantised one is for vectors that would not fit whole: `add` trains it on the way.
+        But a quantised one is for vectors that would not fit whole: `add` has it trained on the
+        way, and waits for that before it adds more.
         """
         self._filling = True
         try:
