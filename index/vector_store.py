@@ -54,7 +54,10 @@ class VectorStore(Protocol):
         ...
 
     def filling(self) -> AbstractContextManager[None]:
-        """Say that many additions follow: an approximate index is made once they are complete."""
+        """Say that many additions follow: an approximate index is made once they are complete.
+
+        A store that keeps vectors rounded so that the whole ones need not fit may make it before.
+        """
         ...
 
     def remove(self, ids: Ids) -> int:
