@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from index.faiss_flat import FlatIndex
 from index.faiss_ivf import CHUNK, IvfIndex, Stopped, Training
 from index.read_write_lock import ReadWriteLock
-from index.sorted_ids import GrowingIds, contains, distinct
+from index.sorted_ids import NO_IDS, distinct
+from index.sorted_rows import SortedRows
 from index.types import StoreStatus
 from index.vector_file import VectorFileHeader, open_vector_file, write_sections
 from index.vector_store import Ids, Vectors, check_ids, check_pairs, check_search
@@ -78,7 +79,7 @@ class FaissStore:
         self._lock = ReadWriteLock()
         self._index: FlatIndex | IvfIndex = FlatIndex(dim)
         # FAISS would scan all its ids to tell whether one is present.
-        self._held_ids = GrowingIds.of()
+        self._held = SortedRows.of(NO_IDS)
         self._trainer: threading.Thread | None = None
         self._trained_at = 0
         # What the index in training lacks.
@@ -92,8 +93,8 @@ class FaissStore:
         if self._filling:
             self.wait_for_training()
         faiss.omp_set_num_threads(1)
-        replaced = ids[contains(self._ids, ids)]
-        held = self._held_ids.with_ids(ids)
+        replaced = ids[self._held.contains(ids)]
+        held = self._held.with_rows(ids)
         with self._lock.writing():
             if replaced.size:
                 self._index.remove(replaced)
@@ -119,9 +120,9 @@ class FaissStore:
     def remove(self, ids: Ids) -> int:
         """Delete; return how many of the ids were present."""
         check_ids(ids)
-        gone = distinct(ids[contains(self._ids, ids)])
+        gone = distinct(ids[self._held.contains(ids)])
         if gone.size:
-            held = self._held_ids.without_ids(gone)
+            held = self._held.without_ids(gone)
             with self._lock.writing():
                 self._index.remove(gone)
                 self._note(held, gone)
@@ -138,22 +139,23 @@ class FaissStore:
         faiss.omp_set_num_threads(1)
         wanted = None if allowed is None else distinct(allowed)
         with self._lock.reading():
-            ids = self._ids
-            candidates = ids if wanted is None else wanted[contains(ids, wanted)]
-            k = min(k, len(candidates))
+            held = len(self._held)
+            candidates = None if wanted is None else wanted[self._held.contains(wanted)]
+            count = held if candidates is None else len(candidates)
+            k = min(k, count)
             if not len(queries) or not k:
                 return np.empty((len(queries), 0), np.float32), np.empty(
                     (len(queries), 0), np.int64
                 )
             ask: Ask
-            if wanted is None:
+            if candidates is None:
                 ask = partial(self._index.search, queries, k, selector=None)
-            elif len(candidates) * FEW_ALLOWED <= len(ids):
+            elif count * FEW_ALLOWED <= held:
                 ask = partial(_compare, queries, candidates, self._index.vectors(candidates))
             else:
                 selector = _selector(candidates)
                 ask = partial(self._index.search, queries, k, selector=selector)
-            scores, found = _past_ties(ask, k, len(candidates))
+            scores, found = _past_ties(ask, k, count)
         order = np.lexsort((found, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
@@ -161,7 +163,7 @@ class FaissStore:
         """Return the vectors (N, dim) of ids that are all present. Raises KeyError."""
         check_ids(ids)
         with self._lock.reading():
-            missing = ids[~contains(self._ids, ids)]
+            missing = ids[~self._held.contains(ids)]
             if missing.size:
                 raise KeyError(f"The {self.name!r} vectors hold no id {missing.min()}.")
             return self._index.vectors(ids)
@@ -177,14 +179,14 @@ class FaissStore:
 
     def count(self) -> int:
         """How many vectors are held."""
-        return len(self._ids)
+        return len(self._held)
 
     def describe(self) -> StoreStatus:
         """Say how searches are answered."""
         with self._lock.reading():
             return StoreStatus(
                 kind=self._index.kind,
-                vectors=len(self._ids),
+                vectors=len(self._held),
                 recall=self._index.recall,
                 training=self._trainer is not None,
             )
@@ -197,7 +199,7 @@ class FaissStore:
                 self.name,
                 self.model_id,
                 self.dim,
-                len(self._ids),
+                len(self._held),
                 generation,
                 None if training is None else training.as_json(),
             )
@@ -223,7 +225,7 @@ class FaissStore:
         self._stop_training()
         with self._lock.writing():
             self._index = index
-            self._held_ids = GrowingIds.of(ids)
+            self._held = SortedRows.of(ids)
             self._trained_at = 0 if index.training is None else index.training.count
         self._train_if_outgrown()
         return generation
@@ -250,7 +252,7 @@ class FaissStore:
                 self._trainer.start()
             except RuntimeError:
                 logger.exception("No thread to train an index of the %r vectors.", self.name)
-                self._trainer, self._trained_at = None, len(self._ids)
+                self._trainer, self._trained_at = None, len(self._held)
 
     def _stop_training(self) -> None:
         self._unwanted.set()
@@ -265,7 +267,7 @@ class FaissStore:
                     if not self._outgrown():
                         self._trainer = None
                         return
-                    ids = self._ids
+                    ids = self._held.ids
                     self._changed = set()
                     # A size that failed is not tried again either.
                     self._trained_at = len(ids)
@@ -278,7 +280,7 @@ class FaissStore:
                 self._trainer = None
 
     def _outgrown(self) -> bool:
-        count = len(self._ids)
+        count = len(self._held)
         if self._exact:
             return False
         worth_less = self._index.training is not None and self._trained_at >= self._train_at
@@ -319,7 +321,7 @@ class FaissStore:
                 changed, self._changed = np.array(sorted(self._changed), np.int64), set()
                 if len(changed) <= FEW_CHANGES:
                     index.remove(changed)
-                    index.add(*self._held(changed))
+                    index.add(*self._pairs(changed))
                     # Freeing the old one takes a while, which is for when the lock is released.
                     _old, self._index = self._index, index
                     return
@@ -331,18 +333,14 @@ class FaissStore:
     def _fetch(self, ids: Ids) -> tuple[Ids, Vectors]:
         """Return those of ids that are held, in their order, and their vectors."""
         with self._lock.reading():
-            return self._held(ids)
+            return self._pairs(ids)
 
-    def _held(self, ids: Ids) -> tuple[Ids, Vectors]:
-        held = ids[contains(self._ids, ids)]
+    def _pairs(self, ids: Ids) -> tuple[Ids, Vectors]:
+        held = ids[self._held.contains(ids)]
         return held, self._index.vectors(held)
 
-    @property
-    def _ids(self) -> Ids:
-        return self._held_ids.ids
-
-    def _note(self, held: GrowingIds, changed: Ids) -> None:
-        self._held_ids = held
+    def _note(self, held: SortedRows, changed: Ids) -> None:
+        self._held = held
         if self._trainer is not None:
             self._changed.update(changed.tolist())
 

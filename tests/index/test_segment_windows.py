@@ -51,7 +51,7 @@ def test_windows_added_after_all_others_are_found_and_earlier_readers_see_no_cha
     seen = []
     for row in range(0, 500, 2):
         windows.replace(np.array([row + 1, row]), rows_of(every, [row + 1, row]))
-        seen.append((windows._rows, row + 2))
+        seen.append((windows.rows(), row + 2))
         if row % 50 == 48:
             windows.replace(np.array([row - 20]), rows_of(every, []))
             windows.replace(np.array([row - 20]), rows_of(every, [row - 20]))
