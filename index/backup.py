@@ -443,9 +443,9 @@ def _remove_unneeded(
 ) -> None:
     """Delete the files that came without rows; what cannot be deleted now, the next start does."""
     stores = dict(zip(FOLDERS, media, strict=True))
-    with suppress(StorageError):
-        with catalogue.read() as reader:
-            needed = dict(zip(FOLDERS, reader.needed_files(), strict=True))
+    # Nobody adds a clip of such a file meanwhile.
+    with suppress(StorageError), catalogue.read_alone() as reader:
+        needed = dict(zip(FOLDERS, reader.needed_files(), strict=True))
         for folder, content_hash in kept:
             if content_hash not in needed[folder]:
                 stores[folder].remove(content_hash)

@@ -369,11 +369,22 @@ class CatalogueReader:
             query = query.where(ClipRow.content_hash == content_hash)
         if clip_ids is None:
             # Asked for in order, SQLite would read all clips in order rather than by an index.
-            return sorted(self._session.scalars(query), reverse=True)
+            rows = self._session.scalars(query.execution_options(yield_per=BATCH_ROWS))
+            return sorted(rows, reverse=True)
         found: list[int] = []
         for part in _parts(list(set(clip_ids))):
             found += self._session.scalars(query.where(ClipRow.clip_id.in_(part)))
         return sorted(found, reverse=True)
+
+    def newest_clips(self, offset: int, limit: int) -> list[int]:
+        """Return the rows of all clips, newest first: `limit` of them after the first `offset`."""
+        query = (
+            select(ClipRow.id)
+            .order_by(ClipRow.id.desc())
+            .offset(min(offset, GREATEST_OFFSET))
+            .limit(min(limit, GREATEST_OFFSET))
+        )
+        return list(self._session.scalars(query))
 
     def clip_vectors(self, row_ids: Sequence[int]) -> Iterator[list[VectorPair]]:
         """Yield the clip-level vectors of these rows, some thousands at a time."""
@@ -421,9 +432,11 @@ class CatalogueReader:
     def _hashes(
         self, column: InstrumentedAttribute[Any], prefix: str, *conditions: ColumnElement[bool]
     ) -> set[str]:
-        # No hexadecimal digit is as great as a g.
-        wanted = select(column).where(column >= prefix, column < f"{prefix}g", *conditions)
-        return set(self._session.scalars(wanted))
+        wanted = select(column).where(column.is_not(None), *conditions)
+        if prefix:
+            # No hexadecimal digit is as great as a g.
+            wanted = wanted.where(column >= prefix, column < f"{prefix}g")
+        return set(self._session.scalars(wanted.execution_options(yield_per=BATCH_ROWS)))
 
     # Segments
 
@@ -459,7 +472,8 @@ class CatalogueReader:
     def segment_ids(self) -> NDArray[np.int64]:
         """Return the rows of all segments (N,), in no order."""
         query = select(SegmentRow.id).where(SegmentRow.model_id == self._model_id)
-        return np.fromiter(self._session.scalars(query), np.int64)
+        rows = self._session.scalars(query.execution_options(yield_per=BATCH_ROWS))
+        return np.fromiter(rows, np.int64)
 
     def windows(self) -> WindowRows:
         """Return where all segments lie."""

@@ -213,6 +213,12 @@ def known_revisions() -> list[str]:
     return sorted((path.name.partition("_")[0] for path in files), reverse=True)
 
 
+def lift_time_limit(connection: Connection) -> None:
+    """Let the statements of this transaction take as long as they take."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
 def migrations() -> "Config":
     """What Alembic is told of this program's migrations."""
     # A quarter of a second to import, which only a start that migrates should take.
@@ -228,8 +234,7 @@ def _migrate(connection: Connection, shown: str) -> None:
 
     if _is_current(connection, shown):
         return
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    lift_time_limit(connection)
     config = migrations()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

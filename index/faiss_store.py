@@ -151,12 +151,28 @@ class FaissStore:
             if candidates is None:
                 ask = partial(self._index.search, queries, k, selector=None)
             elif count * FEW_ALLOWED <= held:
-                ask = partial(_compare, queries, candidates, self._index.vectors(candidates))
+                ask = partial(self._compare, queries, candidates)
             else:
                 selector = _selector(candidates)
                 ask = partial(self._index.search, queries, k, selector=selector)
             scores, found = _past_ties(ask, k, count)
         order = np.lexsort((found, -scores), axis=1)[:, :k]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+    def _compare(self, queries: Vectors, ids: Ids, reach: int) -> tuple[NDArray[np.float32], Ids]:
+        """Return the `reach` best scores and ids of queries among ids (N,) that are all held."""
+        best: list[tuple[NDArray[np.float32], Ids]] = []
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
+            scores, places = faiss.knn(
+                queries,
+                self._index.vectors(part),
+                min(reach, len(part)),
+                metric=faiss.METRIC_INNER_PRODUCT,
+            )
+            best.append((scores, part[places]))
+        scores, found = (np.concatenate(parts, axis=1) for parts in zip(*best, strict=True))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :reach]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
 
     def get(self, ids: Ids) -> Vectors:
@@ -384,11 +400,3 @@ def _past_ties(ask: Ask, k: int, most: int) -> tuple[NDArray[np.float32], Ids]:
         complete = (ids[:, -1] < 0) | (scores[:, k - 1] > scores[:, -1])
         if reach == most or complete.all():
             return scores, ids
-
-
-def _compare(
-    queries: Vectors, ids: Ids, vectors: Vectors, reach: int
-) -> tuple[NDArray[np.float32], Ids]:
-    """Return the `reach` best scores and ids of queries among these vectors (N, dim)."""
-    scores, places = faiss.knn(queries, vectors, reach, metric=faiss.METRIC_INNER_PRODUCT)
-    return scores, ids[places]

@@ -34,7 +34,6 @@ from index.job_types import Claim
 from index.jobs import JobStore
 from index.media import MediaPlace, ReadableMediaPlace, open_media
 from index.media_store import StagedFile
-from index.media_sweep import MediaSweep, delete_unneeded
 from index.names import (
     checked_description,
     checked_name,
@@ -46,8 +45,9 @@ from index.names import (
 from index.ownership import adopt_model, claim_directory
 from index.progress import Progress, silent
 from index.registry import kind_of
-from index.reindexing import NewModel, Reindexing, Swap, adopt, cancel, delete_leftovers
+from index.reindexing import NewModel, Reindexing, Swap, adopt, cancel
 from index.space import Space
+from index.sweep import Sweep, delete_unneeded
 from index.types import (
     ClassName,
     Clip,
@@ -91,10 +91,9 @@ class Library:
         self._files = media
         self._closing = threading.Lock()
         self._resources = ExitStack()
-        delete_leftovers(space.catalogue)
         space.load()
         self._current = CurrentSpace(space, directory, shared=shared)
-        self._sweep = MediaSweep(space.catalogue, media, directory)
+        self._sweep = Sweep(space.catalogue, media, directory, exclusive=self._current.exclusive)
         self.jobs = JobStore(
             space.catalogue.engine,
             media.media,
@@ -183,7 +182,7 @@ class Library:
         return self._space.model_id
 
     def wait_for_sweep(self) -> None:
-        """Return once the files that a crash left without a clip are deleted."""
+        """Return once what a crash left is deleted: files without a clip, a former model's rows."""
         self._sweep.wait()
 
     def status(self) -> LibraryStatus:
@@ -384,10 +383,14 @@ class Library:
         _check_slice(offset, limit)
         self._current.catch_up()
         with self._current.reading() as reader:
-            row_ids = self._matching(reader, filter or SearchFilter())
-            clips = reader.clips(row_ids[offset : offset + limit])
-            ordered = tuple(clips[row_id] for row_id in row_ids[offset : offset + limit])
-            return Page(ordered, len(row_ids), offset)
+            wanted = filter or SearchFilter()
+            if wanted == SearchFilter():
+                total, shown = reader.count_clips(), reader.newest_clips(offset, limit)
+            else:
+                matching = self._matching(reader, wanted)
+                total, shown = len(matching), matching[offset : offset + limit]
+            clips = reader.clips(shown)
+            return Page(tuple(clips[row_id] for row_id in shown), total, offset)
 
     def update_clip(
         self,

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 from index.catalogue_reader import CatalogueReader
 from index.catalogue_records import class_record, clip_record
 from index.catalogue_writer import CatalogueWriter
+from index.database import lift_time_limit
 from index.errors import ModelMismatch
 from index.tables import (
     ClassRow,
@@ -123,6 +124,8 @@ class ReindexWriter(CatalogueWriter, ReindexReader):
         """
         if not self.is_target() or self.missing_clips(limit=1) or self.missing_classes(limit=1):
             raise StillMissing
+        # The row of each clip is written anew.
+        lift_time_limit(self._session.connection())
         self.everything_changed()
         self.forget_vocabularies()
         self._session.execute(update(ClassRow).values(seen=False))

@@ -61,7 +61,9 @@ CLASSES = 256
 LEFTOVER_CLIPS = 64
 """Clips or classes whose old rows are deleted in one transaction; writers wait so long."""
 SECONDS_BETWEEN_REPORTS = 0.5
-"""Progress is counted anew for each report."""
+PAUSE_PER_REPORT = 20
+"""Progress is counted anew for each report, and nothing is embedded meanwhile: so many times as
+long as that took passes until the next."""
 TOLERATED_FAILURES = 0.5
 """More failures than this part of the clips are rather a fault of the disk than of the clips."""
 
@@ -242,13 +244,16 @@ class Reindexing:
             return f"The model made a vector of it that cannot be kept: {error}"
 
     def _tell(self, progress: Callable[[ReindexProgress], None]) -> None:
-        if time.monotonic() < self._next_report:
+        began = time.monotonic()
+        if progress is ignore or began < self._next_report:
             return
         with self._catalogue.read() as reader:
             current = reader.reindex_progress()
         if current is not None:
             progress(current)
-        self._next_report = time.monotonic() + SECONDS_BETWEEN_REPORTS
+        ended = time.monotonic()
+        pause = max(SECONDS_BETWEEN_REPORTS, PAUSE_PER_REPORT * (ended - began))
+        self._next_report = ended + pause
 
     # Classes
 
@@ -336,12 +341,21 @@ def adopt(writer: ReindexWriter, model: NewModel) -> None:
     writer.adopt(model.dim, [checked_class(new, model.dim) for new in model.vocabulary])
 
 
-def delete_leftovers(catalogue: Catalogue, exclusive: Exclusive = nullcontext) -> None:
-    """Delete the rows of models that are neither in use nor to come. Raises StorageError."""
+def delete_leftovers(
+    catalogue: Catalogue,
+    exclusive: Exclusive = nullcontext,
+    is_unwanted: Callable[[], bool] = lambda: False,
+) -> None:
+    """Delete the rows of models that are neither in use nor to come; end soon if it `is_unwanted`.
+
+    Raises StorageError, and what `exclusive` does.
+    """
     while (since := _leftovers_since(catalogue)) is not None:
         for kind in range(len(MODEL_ROWS)):
             after: int | None = 0
             while after is not None:
+                if is_unwanted():
+                    return
                 with exclusive(), catalogue.reindex() as writer:
                     after = writer.delete_leftover_rows(kind, after=after, limit=LEFTOVER_CLIPS)
         with exclusive(), catalogue.reindex() as writer:

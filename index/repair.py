@@ -13,8 +13,8 @@ from index.errors import ClipNotFound, StorageError
 from index.media import MediaPlace
 from index.media_hold import sweep_holds
 from index.media_store import MediaStore
-from index.media_sweep import sweep_files
 from index.progress import Progress, silent
+from index.sweep import sweep_files
 from index.vector_indexes import store_contents, weights_of_names, window_content
 from index.verification import (
     Finding,

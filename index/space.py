@@ -5,12 +5,13 @@ log of changes, whoever made these, this process or another that shares the cata
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from index.catalogue import Catalogue
-from index.catalogue_reader import CatalogueReader
+from index.catalogue_reader import BATCH_ROWS, CatalogueReader
 from index.catalogue_records import Moment
 from index.clip_labels import ClipLabels
 from index.errors import VectorStoreUnavailable
@@ -120,21 +121,32 @@ class Space:
                 self.rebuild(reader)
                 return
             latest = reader.moment()
-            labels = reader.labels() if changes.classes else []
-            vectors = reader.vectors_of_labels(changes.classes)
-            segments = reader.vectors_of_segments(changes.segments)
-            windows = reader.windows_of_segments(changes.segments)
-        # If a store fails, nobody knows what it holds.
+            if changes.classes:
+                labels, vectors = reader.labels(), reader.vectors_of_labels(changes.classes)
+                with self._publishing():
+                    self.labels.publish(labels, changes.classes, vectors)
+            # As much as was missed by a replica that was cut off would not fit at once.
+            for start in range(0, len(changes.segments), BATCH_ROWS):
+                rows = changes.segments[start : start + BATCH_ROWS]
+                segments = reader.vectors_of_segments(rows)
+                windows = reader.windows_of_segments(rows)
+                with self._publishing():
+                    self.segments.publish(rows, segments, windows)
+        self._moment = latest
+
+    @contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """Remember the moment unless a store fails: then nobody knows what it holds.
+
+        One that was out of reach is as it was, or has taken some rows that it will be given again.
+        """
         known, self._moment = self._moment, None
         try:
-            if changes.classes:
-                self.labels.publish(labels, changes.classes, vectors)
-            if changes.segments:
-                self.segments.publish(changes.segments, segments, windows)
+            yield
         except VectorStoreUnavailable:
             self._moment = known
             raise
-        self._moment = latest
+        self._moment = known
 
     def rebuild(self, reader: CatalogueReader) -> None:
         """Make the vectors anew from what a transaction sees. Raises ModelMismatch."""

@@ -106,6 +106,19 @@ def test_clips_are_listed_newest_first_by_page(library: Library, upload: Path) -
     assert library.list_clips(offset=10**30, limit=10**30).total == 5
 
 
+def test_a_page_of_all_clips_reads_no_more_than_its_own(
+    library: Library, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = [library.add_clip(new_clip(unit(n)), upload) for n in range(3)]
+
+    def read_all(*_: object, **__: object) -> None:
+        pytest.fail("the rows of all clips were read")
+
+    monkeypatch.setattr(CatalogueReader, "clip_rows", read_all)
+
+    assert library.list_clips(limit=2).items == (added[2], added[1])
+
+
 def test_clips_are_filtered_by_tags_time_and_id(library: Library, upload: Path) -> None:
     one = library.add_clip(new_clip(unit(1), tags=("x", "y")), upload)
     two = library.add_clip(new_clip(unit(2), tags=("x",)), upload)

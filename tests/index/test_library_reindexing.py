@@ -4,6 +4,7 @@ import itertools
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from index.errors import (
     StorageError,
 )
 from index.library import Library
+from index.reindex_rows import ReindexWriter
 from index.reindexing import (
     NewModel,
     Reindexing,
@@ -225,6 +227,7 @@ def test_progress_is_told_and_can_be_asked_for(
 ) -> None:
     monkeypatch.setattr("index.reindexing.CLIPS_PER_THREAD", 1)
     monkeypatch.setattr("index.reindexing.SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr("index.reindexing.PAUSE_PER_REPORT", 0)
     told: list[ReindexProgress] = []
     assert library.status().reindex is None
 
@@ -545,8 +548,44 @@ def test_old_rows_that_a_crash_left_are_deleted_on_opening(
     assert_by_model(library, new_model(), clips)
     library.close()
     with open_new(directory) as opened:
+        opened.wait_for_sweep()
         assert models_of_rows(directory) == {"model-b"}
         assert_by_model(opened, new_model(), clips)
+
+
+def test_old_rows_hold_up_neither_an_opening_nor_a_close(
+    library: Library, clips: list[Clip], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.reindexing.LEFTOVER_CLIPS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("index.reindexing.delete_leftovers", lambda *_: None)
+        library.reindexing(new_model()).run()
+    library.close()
+    begun, go_on = threading.Event(), threading.Event()
+    whole = ReindexWriter.delete_leftover_rows
+
+    def slow(*arguments: Any, **options: Any) -> int | None:
+        begun.set()
+        assert go_on.wait(60)
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReindexWriter, "delete_leftover_rows", slow)
+        opened = open_new(directory)
+        assert begun.wait(60)
+        assert_by_model(opened, new_model(), clips)
+        closing = threading.Thread(target=opened.close)
+        closing.start()
+        while not opened._sweep._stopped.is_set():
+            time.sleep(0.001)
+        go_on.set()
+        closing.join(60)
+        assert not closing.is_alive()
+    assert models_of_rows(directory) == {MODEL, "model-b"}
+    with open_new(directory) as again:
+        again.wait_for_sweep()
+        assert models_of_rows(directory) == {"model-b"}
+        assert_by_model(again, new_model(), clips)
 
 
 def test_a_disk_that_is_full_at_the_swap_leaves_the_former_model_whole(

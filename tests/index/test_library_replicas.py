@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import index.catalogue_writer
+import index.space
+from index.catalogue_reader import CatalogueReader
 from index.database import sqlite_url
 from index.errors import ModelMismatch, StorageError
 from index.library import Library
@@ -106,6 +108,30 @@ def test_a_write_knows_at_once_what_another_wrote_before(
         (one if number % 2 else two).add_class(new_class(f"class {number}", axis(number)))
     assert names(one) == tuple(f"class {n}" for n in range(4))
     assert names(two) == tuple(f"class {n}" for n in range(3))
+
+
+def test_what_was_missed_is_taken_over_part_by_part(
+    replicas: tuple[Library, Library], url: str, upload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = replicas
+    assert two._follower is not None
+    two._follower.stop()
+    added = [one.add_clip(new_clip(unit(number)), upload) for number in range(7)]
+    one.remove_clip(added[3].clip_id)
+    one.add_class(new_class("dog", unit(9)))
+    monkeypatch.setattr(index.space, "BATCH_ROWS", 2)
+    read: list[int] = []
+    whole = CatalogueReader.vectors_of_segments
+
+    def counted(reader: CatalogueReader, row_ids: list[int]) -> object:
+        read.append(len(row_ids))
+        return whole(reader, row_ids)
+
+    monkeypatch.setattr(CatalogueReader, "vectors_of_segments", counted)
+    two.add_class(new_class("owl", unit(10)))
+
+    assert read == [2, 2, 2, 1]
+    assert answers(two) == answers(one)
 
 
 @pytest.mark.parametrize("logged", [1, 5000])

@@ -1,5 +1,6 @@
 """What is particular to a catalogue in PostgreSQL: transactions, and a server that leaves."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from index.catalogue import Catalogue
 from index.errors import ClassNotFound, ClipNotFound, StorageError
 from index.library import Library
 from index.types import SearchFilter
-from tests.index.builders import axis, new_class, new_clip, open_library, unit
+from tests.index.builders import axis, media_file, new_class, new_clip, open_library, unit
 from tests.postgresql import PostgresqlServer
 
 
@@ -150,6 +151,25 @@ def test_a_question_with_a_nul_character_finds_nothing(
             library.get_clip("\0")
         with pytest.raises(ClassNotFound):
             library.get_class("\0")
+
+
+def test_all_files_are_known_whatever_the_order_of_letters(
+    directory: Path, tmp_path: Path, url: str
+) -> None:
+    """In Danish "aa" comes after "z"."""
+    media = next(
+        content
+        for number in range(100_000)
+        if hashlib.sha256(content := b"%d" % number).hexdigest().startswith("aa")
+    )
+    with open_library(directory, catalogue_url=url) as library:
+        library.add_clip(new_clip(unit(1)), media_file(tmp_path, media))
+        with library._catalogue.engine.begin() as connection:
+            connection.exec_driver_sql(
+                'ALTER TABLE clips ALTER content_hash TYPE varchar(64) COLLATE "da-x-icu"'
+            )
+
+        assert library.content_hashes() == {hashlib.sha256(media).hexdigest()}
 
 
 def test_row_ids_are_never_given_twice(directory: Path, upload: Path, url: str) -> None:

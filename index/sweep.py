@@ -1,4 +1,4 @@
-"""The files that no clip needs, which an interrupted write or removal left: deleted in the end."""
+"""What nobody needs and an interruption left, files without a clip and a former model's rows."""
 
 import logging
 import threading
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from index.catalogue import Catalogue
-from index.errors import StorageError
+from index.errors import LibraryError, StorageError
 from index.media import MediaPlace
 from index.media_hold import sweep_holds
+from index.reindexing import Exclusive, delete_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -48,27 +49,30 @@ def sweep_files(
         logger.info("Deleted %d files left over from an interrupted write.", deleted)
 
 
-class MediaSweep:
-    """Sweeps a library's files once in a thread of its own, however many they are.
+class Sweep:
+    """Sweeps a library once in a thread of its own, however much there is.
 
-    A start need not wait for it: a file that nobody needs is in nobody's way. What fails is logged.
+    A start need not wait for it: what nobody needs is in nobody's way. What fails is logged.
     """
 
-    def __init__(self, catalogue: Catalogue, place: MediaPlace, directory: Path) -> None:
-        """Start the thread."""
+    def __init__(
+        self, catalogue: Catalogue, place: MediaPlace, directory: Path, *, exclusive: Exclusive
+    ) -> None:
+        """Start the thread, which is the one writer now and then."""
         self._catalogue = catalogue
         self._place = place
         self._directory = directory
+        self._exclusive = exclusive
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="media-sweep", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Return once all files were looked at, or that has failed."""
+        """Return once all was looked at, or that has failed."""
         self._thread.join()
 
     def stop(self) -> None:
-        """Stop after the files of one prefix. Allowed more than once."""
+        """Stop after some rows, or the files of one prefix. Allowed more than once."""
         self._stopped.set()
         self.wait()
 
@@ -76,7 +80,8 @@ class MediaSweep:
         try:
             sweep_holds(self._directory)
             sweep_files(self._catalogue, self._place, self._stopped.is_set)
-        except StorageError as error:
+            delete_leftovers(self._catalogue, self._exclusive, self._stopped.is_set)
+        except LibraryError as error:
             _log_left(error)
 
 
@@ -91,5 +96,5 @@ def _delete(
             place.thumbnails.remove(thumbnail_hash)
 
 
-def _log_left(error: StorageError) -> None:
-    logger.warning("Files that no clip needs are left until the next start: %s", error)
+def _log_left(error: LibraryError) -> None:
+    logger.warning("Files or rows that nobody needs are left until the next start: %s", error)
