@@ -1,7 +1,6 @@
 """Who may send what, decided before a request's body is read: host, site, key, scope, limits."""
 
 from contextlib import ExitStack
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -104,9 +103,8 @@ class Admission:
         if site is not None:
             from_elsewhere = site not in {"same-origin", "none"}
         else:
-            from_elsewhere = origin is not None and urlsplit(origin).netloc != headers.get(
-                "host", ""
-            )
+            host = headers.get("host", "")
+            from_elsewhere = origin is not None and origin.partition("://")[2] != host
         if from_elsewhere:
             raise CrossSiteRequest(
                 f"A page of another site ({shown(origin or site)}) may not change anything here; "

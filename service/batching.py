@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -267,6 +268,9 @@ class Batcher(Generic[ItemT, ResultT]):
             self._check_model()
             _fail(jobs[0], failure)
             return
+        if self._failures:
+            # Of an earlier batch: it may be in order again, and one of these to blame.
+            self._check_model()
         for start in range(0, len(jobs), size):
             part = jobs[start : start + size]
             if self._failures:
@@ -310,5 +314,6 @@ def _resolve(job: _Job[ItemT, ResultT], result: ResultT) -> None:
 
 
 def _fail(job: _Job[ItemT, ResultT], error: Exception) -> None:
-    if not job.future.done():
+    # It may have been answered or cancelled already, or be so at this very moment.
+    with suppress(InvalidStateError):
         job.future.set_exception(error)

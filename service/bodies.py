@@ -12,6 +12,10 @@ from service.errors import BodyTooLarge, MalformedJson, UnsupportedMediaType, sh
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+NAMES_LIMIT = 1000
+"""Names of one JSON object. For each that a schema does not know pydantic makes an error: of a body
+full of them that would take seconds, during which nobody else is answered."""
+
 
 def content_type(request: Request) -> str:
     """Return the body's content type without its parameters, in lower case."""
@@ -42,9 +46,9 @@ async def read_body(request: Request, *, limit: int) -> bytes:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a body. Raises MalformedJson."""
+    """Parse a body. Raises MalformedJson, also for objects of more than `NAMES_LIMIT` names."""
     try:
-        return json.loads(body.decode("utf-8"))
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise MalformedJson(
             f"The body is not UTF-8: byte {error.start} is 0x{body[error.start]:02x}; "
@@ -56,6 +60,19 @@ def parse_json(body: bytes) -> Any:
         ) from error
     except RecursionError as error:
         raise MalformedJson("The body is nested too deeply; send a flat JSON object.") from error
+    except ValueError as error:
+        # Python reads no integer of more than some thousand digits, as that takes long.
+        raise MalformedJson(
+            "The body holds an integer of too many digits; send a smaller one."
+        ) from error
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > NAMES_LIMIT:
+        raise MalformedJson(
+            f"The body has an object of {len(pairs)} names; the limit is {NAMES_LIMIT}."
+        )
+    return dict(pairs)
 
 
 def validated(schema: type[ModelT], values: object) -> ModelT:

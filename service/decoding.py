@@ -10,6 +10,7 @@ import pickle
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -36,6 +37,9 @@ START_SECONDS = 120.0
 
 RETRY_SECONDS = 1.0
 """How long to wait before another process is started where one could not be."""
+
+MESSAGE_SECONDS = 60.0
+"""How long a decoder may pause in the middle of a message, which one in order never does."""
 
 SWEEP_SECONDS = 1.0
 """How often it is looked whether an idle process was killed from outside."""
@@ -234,6 +238,8 @@ class _Worker:
     def __init__(self, memory_bytes: int) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
+            pause = struct.pack("@ll", int(MESSAGE_SECONDS), int(MESSAGE_SECONDS % 1 * 1e6))
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pause)
             command = [sys.executable, "-m", "service.decode_worker"]
             numbers = [theirs.fileno(), os.getpid(), memory_bytes]
             self._process = subprocess.Popen(
@@ -287,6 +293,8 @@ class _Worker:
                 "The decoder was taken over or damaged by this file, and stopped; send another "
                 "encoding of it."
             ) from error
+        except BlockingIOError:
+            seconds = MESSAGE_SECONDS
         except (EOFError, OSError):
             self.kill()
             raise self._crash() from None

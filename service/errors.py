@@ -60,6 +60,7 @@ logger = logging.getLogger("service.errors")
 
 SHOWN_CHARACTERS = 80
 DETAIL_CHARACTERS = 500
+LISTED_ERRORS = 20
 
 
 class ServiceError(Exception):
@@ -381,9 +382,10 @@ async def answer_known(request: Request, error: Exception) -> Response:
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [_field_error(e) for e in error.errors()]
+    found = error.errors()
+    errors = [_field_error(e) for e in found[:LISTED_ERRORS]]
     first = f"{errors[0]['pointer'].lstrip('/') or errors[0]['in']}: {errors[0]['message']}"
-    rest = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    rest = f" ({len(found) - 1} more; `errors` has {len(errors)})" if len(found) > 1 else ""
     problem = PROBLEMS[RequestValidationError]
     return problem_response(_request_id(request), problem, first + rest, errors=errors)
 

@@ -25,7 +25,7 @@ from service.client import (
     TooManyRequests,
     UnsupportedMedia,
 )
-from service.content_types import BY_SUFFIX
+from service.content_types import is_media
 
 ItemT = TypeVar("ItemT")
 
@@ -62,20 +62,25 @@ def media_files(places: Iterable[Path]) -> Iterator[Path]:
     """Yield the media files below folders, in the order of their names, and files as they are.
 
     Media are told by their suffix. What is hidden is passed over, and links to folders are not
-    followed: they may lead round in circles.
+    followed: they may lead round in circles. A folder that cannot be looked into comes as if it
+    were a file, so that it is one that fails.
     """
     for place in places:
         if not place.is_dir():
             yield place
             continue
-        for folder, folders, names in os.walk(place):
+        closed: list[OSError] = []
+        for folder, folders, names in os.walk(place, onerror=closed.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             yield from (Path(folder, name) for name in sorted(names) if is_media(name))
+        yield from (Path(str(error.filename)) for error in closed)
 
 
-def is_media(name: str) -> bool:
-    """Whether a file of this name is taken for media: by its suffix, and unless it is hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in BY_SUFFIX
+def reason_of(error: OSError) -> str:
+    """Say in a few words why a file of `media_files` cannot be read."""
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder that cannot be looked into"
+    return error.strerror or str(error)
 
 
 def index_files(
@@ -121,7 +126,7 @@ def _index_file(client: Client, file: Path, tags: Sequence[str]) -> Outcome:
             return _known(client, file, present[0])
         stored = client.add_clip(file, tags=tags, source=_source(file), if_duplicate="skip")
     except OSError as error:
-        return Outcome(path, "failed", code="unreadable_file", detail=error.strerror or str(error))
+        return Outcome(path, "failed", code="unreadable_file", detail=reason_of(error))
     except OF_ONE_FILE as error:
         code = error.code if isinstance(error, ProblemError) else "timeout"
         return Outcome(path, "failed", code=code, detail=str(error))

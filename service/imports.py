@@ -1,12 +1,13 @@
 """Folders of this machine that may be imported: which, and what of them are media files."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.job_types import JobFailure, NewJobItem
 from service.allowed_folders import AllowedFolders
+from service.content_types import is_media
 from service.errors import (
     PROBLEMS,
     ImportFolderNotFound,
@@ -14,16 +15,6 @@ from service.errors import (
     UnreadableFile,
     shown,
 )
-
-# fmt: off
-MEDIA_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au",
-    ".avi", ".caf", ".flac", ".flv", ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv",
-    ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".oga", ".ogg",
-    ".ogv", ".opus", ".ts", ".vob", ".wav", ".weba", ".webm", ".wma", ".wmv",
-})
-# fmt: on
-"""By its name and not by its bytes: to look into every file of a large disk would take hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +56,28 @@ class ImportRoots:
     def files(self, path: Path, *, recursive: bool) -> FolderFiles:
         """Look for the media files of a folder, in the order of their names.
 
-        Hidden files and folders are left out, links to folders are not followed. Raises
-        ImportRefused, ImportFolderNotFound, UnreadableFile.
+        Hidden files and folders are left out, links to folders are not followed; a folder in it
+        that cannot be read is one that failed. Raises ImportRefused, ImportFolderNotFound,
+        UnreadableFile.
         """
         folder = self.folder(str(path))
         items: list[NewJobItem] = []
         skipped = 0
-        for file in _walk(folder, recursive=recursive):
+
+        def unreadable(error: OSError) -> None:
+            place = Path(str(error.filename))
+            refused = UnreadableFile(
+                f"The folder {shown(str(place))} cannot be read: {error.strerror or error}. Let "
+                "the service read it, and import it again."
+            )
+            if place == folder:
+                raise refused from error
+            failure = JobFailure(PROBLEMS[UnreadableFile].code, str(refused))
+            items.append(NewJobItem(str(place.relative_to(folder)), str(place), failure=failure))
+
+        for file in _walk(folder, recursive=recursive, unreadable=unreadable):
             # A link to a folder comes as a file; one that leads away is told, not just left out.
-            if not file.is_symlink() and file.suffix.lower() not in MEDIA_SUFFIXES:
+            if not file.is_symlink() and not is_media(file.name):
                 skipped += 1
                 continue
             item = self._item(file, folder)
@@ -90,20 +94,16 @@ class ImportRoots:
         except ImportRefused as error:
             failure = JobFailure(PROBLEMS[ImportRefused].code, str(error))
             return NewJobItem(name=name, path=str(file), failure=failure)
-        if not file.is_file() or file.suffix.lower() not in MEDIA_SUFFIXES:
+        if not file.is_file() or not is_media(file.name):
             return None
         return NewJobItem(name=name, path=str(file))
 
 
-def _walk(folder: Path, *, recursive: bool) -> Iterator[Path]:
+def _walk(
+    folder: Path, *, recursive: bool, unreadable: Callable[[OSError], None]
+) -> Iterator[Path]:
     """Yield what is in a folder and is no folder, links to folders among it."""
-
-    def fail(error: OSError) -> None:
-        raise UnreadableFile(
-            f"The folder {shown(str(error.filename))} cannot be read: {error.strerror or error}."
-        ) from error
-
-    for directory, folders, files in os.walk(folder, onerror=fail):
+    for directory, folders, files in os.walk(folder, onerror=unreadable):
         links = [name for name in folders if os.path.islink(os.path.join(directory, name))]
         for name in sorted([*files, *links]):
             if not name.startswith("."):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Never, TypeVar
 
+from index.types import Clip
 from model.media.limits import MediaLimits
 from service.cancellation import Cancellation
 from service.decoding import DecodePool
@@ -23,38 +24,55 @@ class Intake:
     Args:
         decoder: the processes that decode.
         clips: the threads that see clips through, and the bound of how many may be accepted.
-        limits: what one clip may cost.
+        limits: what one clip of a request may cost.
+        job_limits: what one of a job may cost.
     """
 
-    def __init__(self, decoder: DecodePool, clips: BoundedPool, limits: MediaLimits) -> None:
+    def __init__(
+        self,
+        decoder: DecodePool,
+        clips: BoundedPool,
+        limits: MediaLimits,
+        *,
+        job_limits: MediaLimits,
+    ) -> None:
         self.decoder = decoder
         self.clips = clips
         self.limits = limits
+        self.job_limits = job_limits
 
     def require_room(self) -> None:
         """Raise Overloaded if a clip that came now would be refused."""
         self.clips.require_room()
 
+    def limits_of_stored(self, clip: Clip) -> MediaLimits:
+        """Return what a clip may cost that was stored, whatever the limits are by now."""
+        limits = self.job_limits
+        return replace(
+            limits,
+            max_bytes=max(limits.max_bytes, clip.size_bytes),
+            max_duration_seconds=max(limits.max_duration_seconds, clip.duration_seconds + 1.0),
+        )
+
     async def decode_stored(
         self,
+        clip: Clip,
         media: Callable[[], AbstractContextManager[Path]],
         function: Callable[..., Generator[Never, None, ResultT]],
         *arguments: object,
-        duration_seconds: float,
     ) -> ResultT:
         """Run a decoding function on a stored clip, which counts as an accepted clip meanwhile.
 
         Args:
-            media: gives the file's path for a while; called in a thread.
+            clip: the clip.
+            media: gives its file's path for a while; called in a thread.
             function: takes the path, limits and `arguments`; yields nothing and returns a value.
             arguments: see there.
-            duration_seconds: what the clip lasts: it was stored, so it may, whatever the limit.
 
         Raises:
             MediaError, Overloaded, and what `media` raises.
         """
-        longest = max(self.limits.max_duration_seconds, duration_seconds + 1.0)
-        limits = replace(self.limits, max_duration_seconds=longest)
+        limits = self.limits_of_stored(clip)
 
         def work(cancellation: Cancellation) -> ResultT:
             with media() as path:

@@ -107,7 +107,7 @@ class JobRunner:
 
         Raises Overloaded, StorageError.
         """
-        await run_in_threadpool(self._require_room)
+        await self.require_room()
         item = NewJobItem(upload.filename, content_type=upload.content_type)
         job = await run_in_threadpool(self._store.add_upload, new, item, upload.path)
         self.wake()
@@ -119,7 +119,7 @@ class JobRunner:
         Raises ImportRefused, ImportFolderNotFound, Overloaded, StorageError.
         """
         folder = await run_in_threadpool(self._roots.folder, wanted.path)
-        await run_in_threadpool(self._require_room)
+        await self.require_room()
         new = NewJob("import", wanted.model_dump(mode="json"))
         job = await run_in_threadpool(self._store.add_folder, new, folder)
         self.wake()
@@ -129,8 +129,9 @@ class JobRunner:
         """Let the workers look at once whether there is something to do."""
         self._news.set()
 
-    def _require_room(self) -> None:
-        waiting = self._store.count_by_state().get("queued", 0)
+    async def require_room(self) -> None:
+        """Raise Overloaded where as many jobs wait as may, StorageError where none can be told."""
+        waiting = (await run_in_threadpool(self._store.count_by_state)).get("queued", 0)
         if waiting >= self._options.waiting:
             raise Overloaded(
                 f"{waiting} jobs are waiting, and the limit is {self._options.waiting}; try again "
@@ -184,9 +185,10 @@ class JobRunner:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            claim = await taking
-            if claim is not None:
-                await run_in_threadpool(self._store.put_back, claim, counts=False)
+            with suppress(StorageError):
+                claim = await taking
+                if claim is not None:
+                    await self._put_back(claim)
             raise
 
     async def _do(self, claim: Claim) -> None:
@@ -208,11 +210,15 @@ class JobRunner:
             logger.info("%s", error, extra=_fields(claim))
         except asyncio.CancelledError:
             await _cancelled(work)
-            with suppress(JobItemLost):
-                await run_in_threadpool(self._store.put_back, claim, counts=False)
+            await self._put_back(claim)
             raise
         finally:
             await _cancelled(work)
+
+    async def _put_back(self, claim: Claim) -> None:
+        """Queue again what is not gone on with, where that can be told: else its lease runs out."""
+        with suppress(JobItemLost, StorageError):
+            await run_in_threadpool(self._store.put_back, claim, counts=False)
 
     async def _carry_out(self, claim: Claim, note: OnProgress) -> None:
         """Do an item, or say why it cannot be done. Raises JobItemLost, StorageError."""
@@ -295,14 +301,19 @@ class JobRunner:
             ranked = await model.classifier.classify(
                 embedding, candidates=form.candidate_labels, with_windows=form.windows
             )
-            return shaping.classification(
-                ranked, embedding, top_k=form.top_k, model_id=model.card.model_id
+            return await run_in_threadpool(
+                shaping.classification,
+                ranked,
+                embedding,
+                top_k=form.top_k,
+                model_id=model.card.model_id,
             )
 
         with ExitStack() as stack:
             path = await run_in_threadpool(self._opened, claim, stack)
             answer = await self._serving.answer(answered)
-        await run_in_threadpool(self._store.end_classified, claim, answer.model_dump(mode="json"))
+        result = await run_in_threadpool(answer.model_dump, mode="json")
+        await run_in_threadpool(self._store.end_classified, claim, result)
 
     def _opened(self, claim: Claim, stack: ExitStack) -> Path:
         path = stack.enter_context(self._store.file(claim))
@@ -316,11 +327,15 @@ class JobRunner:
         if problem is None:
             logger.error("an item failed unexpectedly", exc_info=error, extra=_fields(claim))
         passing = passing or isinstance(error, ModelMismatch)
-        if passing and claim.attempts < self._options.attempts:
+        # Nothing was tried where there was no room: a job waits on the disk, however long.
+        counts = not isinstance(error, Overloaded)
+        if not counts or (passing and claim.attempts < self._options.attempts):
             delay = self._options.retry_seconds * 2 ** (claim.attempts - 1)
             delay_seconds = min(delay, MAX_DELAY_SECONDS) * (0.5 + random() / 2)
             logger.info("trying again: %s", error, extra=_fields(claim))
-            await run_in_threadpool(self._store.put_back, claim, delay_seconds=delay_seconds)
+            await run_in_threadpool(
+                self._store.put_back, claim, delay_seconds=delay_seconds, counts=counts
+            )
             return
         detail = str(error) if problem is not None else "The service failed; its log says why."
         await run_in_threadpool(self._store.end_failed, claim, JobFailure(code, detail))
@@ -348,8 +363,9 @@ async def working(runner: JobRunner) -> AsyncIterator[None]:
 async def _cancelled(work: "asyncio.Future[None]") -> None:
     """Cancel work and wait until it is; what it raised was told, or is of no interest any more."""
     work.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.gather(work, return_exceptions=True)
+    await asyncio.wait({work})
+    if not work.cancelled():
+        work.exception()
 
 
 def _content_hash(claim: Claim, path: Path) -> str:

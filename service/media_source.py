@@ -10,7 +10,8 @@ from typing import Any
 
 from model.media.limits import MediaLimits
 from model.media.probe import check_size
-from service.folder_indexing import is_media, media_files
+from service.content_types import is_media
+from service.folder_indexing import media_files
 
 
 def is_url(place: str) -> bool:

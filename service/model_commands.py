@@ -39,6 +39,11 @@ def model(
 ) -> None:
     """Show which model answers and how much it knows; or change it, by one of the commands."""
     if context.invoked_subcommand is not None:
+        if url is not None or data_dir is not None or as_json:
+            misused(
+                f"options go behind the command: avgzsl model {context.invoked_subcommand} ... "
+                "--url URL"
+            )
         return
     with connected(Place(url, data_dir)) as client:
         info = client.get_model()

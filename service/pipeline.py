@@ -126,13 +126,13 @@ class Pipeline:
         )
         return await self._see_through(work)
 
-    def embed_clip_waiting(self, path: Path) -> ClipEmbedding:
+    def embed_clip_waiting(self, path: Path, *, limits: MediaLimits) -> ClipEmbedding:
         """Decode and embed a file in the calling thread, for work that has threads of its own.
 
         Raises:
             MediaError, OutOfMemory, ModelFailed.
         """
-        embedding, _ = self._embed_decoded(path, self._intake.limits, cancellation=Cancellation())
+        embedding, _ = self._embed_decoded(path, limits, cancellation=Cancellation())
         return embedding
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from index.names import checked_tags
 from index.types import Clip
 from model.errors import MediaError
 from service.content_types import safe_content_type
-from service.folder_indexing import Outcome, in_threads, kept_source, known_outcome
+from service.folder_indexing import Outcome, in_threads, kept_source, known_outcome, reason_of
 from service.media_source import fetch, name_of
 from service.multipart_form import safe_filename
 from service.pipeline import new_clip
@@ -147,7 +147,7 @@ class LibraryWriter:
         except DuplicateClip as error:
             return self._known(source, self._library.get_clip(error.clip_id))
         except OSError as error:
-            code, detail = "unreadable_file", error.strerror or str(error)
+            code, detail = "unreadable_file", reason_of(error)
         except MediaError as error:
             code, detail = error.code, str(error)
         else:

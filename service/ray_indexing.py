@@ -27,6 +27,7 @@ from model.media.types import ClipChunk, DecodeSpec
 from service.cancellation import Cancellation
 from service.decoding import DecodePool
 from service.errors import PROBLEMS, ModelFailed, NotReady
+from service.folder_indexing import reason_of
 from service.media_source import local_file
 from service.pipeline import THUMBNAIL_SIZE
 from service.ray_cluster import model_resources
@@ -230,8 +231,7 @@ class _Decoder:
         try:
             yield _End((yield from self._decoded(source, known)))
         except OSError as error:
-            reason = error.strerror or str(error)
-            yield _End(FailedFile(source, "unreadable_file", reason))
+            yield _End(FailedFile(source, "unreadable_file", reason_of(error)))
         except MediaError as error:
             yield _End(FailedFile(source, error.code, str(error)))
 

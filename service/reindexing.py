@@ -27,8 +27,9 @@ class EmbedderAsNewModel:
 
     def embed_clip(self, media: Path, clip: Clip) -> NewClip:
         """Decode and embed a stored file. Raises ClipUnusable."""
+        limits = self._pipeline.intake.limits_of_stored(clip)
         try:
-            embedding = self._pipeline.embed_clip_waiting(media)
+            embedding = self._pipeline.embed_clip_waiting(media, limits=limits)
         except MediaError as error:
             raise ClipUnusable(str(error)) from error
         return new_clip(

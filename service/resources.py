@@ -165,7 +165,8 @@ def open_intake(settings: Settings) -> Iterator[Intake]:
         threads=2 * settings.decode_workers,
         places=settings.decode_workers + settings.queue_size,
     )
-    with closing(Intake(decoder, clips, media_limits(settings))) as intake:
+    intake = Intake(decoder, clips, media_limits(settings), job_limits=job_limits(settings))
+    with closing(intake):
         yield intake
 
 
@@ -327,7 +328,7 @@ def _assembled(
             library,
             serving,
             ImportRoots(settings.import_roots),
-            limits=job_limits(settings),
+            limits=intake.job_limits,
             options=job_options(settings),
         ),
         class_changes=asyncio.Lock(),

@@ -292,4 +292,7 @@ def _thumbnail_url(stored: library.Clip) -> str | None:
 
 
 def _numbers(vector: Vector | None) -> list[float] | None:
-    return None if vector is None else [float(x) for x in vector]
+    if vector is None:
+        return None
+    numbers: list[float] = vector.tolist()
+    return numbers

@@ -1,6 +1,7 @@
 """`POST /classify`: which label fits a clip."""
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -46,8 +47,13 @@ async def classify(
         ranked = await model.classifier.classify(
             embedding, candidates=candidates, with_windows=form.windows
         )
-        return shaping.classification(
-            ranked, embedding, top_k=form.top_k, model_id=model.card.model_id
+        # A label for each of many windows: long enough to hold others up.
+        return await run_in_threadpool(
+            shaping.classification,
+            ranked,
+            embedding,
+            top_k=form.top_k,
+            model_id=model.card.model_id,
         )
 
     return await resources.serving.answer(answered)

@@ -199,10 +199,10 @@ async def get_waveform(
     async def made() -> bytes:
         with without_sound(clip_id):
             waveform = await resources.intake.decode_stored(
+                clip,
                 partial(resources.library.local_media, clip_id),
                 read_waveform,
                 query.buckets,
-                duration_seconds=clip.duration_seconds,
             )
         return shaping.waveform(waveform).model_dump_json().encode()
 
@@ -231,10 +231,10 @@ async def get_spectrogram(
     async def drawn() -> bytes:
         with without_sound(clip_id):
             return await resources.intake.decode_stored(
+                clip,
                 partial(resources.library.local_media, clip_id),
                 draw_spectrogram,
                 *(query.width, query.height),
-                duration_seconds=clip.duration_seconds,
             )
 
     kind = f"spectrogram-{query.width}x{query.height}"

@@ -46,7 +46,7 @@ async def _embed_texts(request: Request, resources: Resources) -> schemas.TextVe
     async def answered(model: ServedModel) -> schemas.TextVectors:
         vectors = await model.pipeline.embed_texts(texts)
         return schemas.TextVectors(
-            vectors=[[float(x) for x in vector] for vector in vectors],
+            vectors=vectors.tolist(),
             model_id=model.card.model_id,
         )
 

@@ -20,11 +20,14 @@ from service.upload import Upload
 async def receiving(request: Request, resources: Resources) -> AsyncIterator[Upload]:
     """Receive a request's form; where its clip would be refused, nothing is read of it.
 
-    One that asks for a job by its query is not refused: that waits for its turn on the disk.
+    One that asks for a job by its query waits for its turn on the disk, where as many may wait as
+    there may be jobs.
 
-    Raises what `UploadDirectory.receive` does, and Overloaded.
+    Raises what `UploadDirectory.receive` does, Overloaded, and StorageError.
     """
-    if request.query_params.get("mode") != "async":
+    if request.query_params.get("mode") == "async":
+        await resources.jobs.require_room()
+    else:
         resources.intake.require_room()
     async with resources.uploads.receive(request) as upload:
         yield upload

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import ConfigDict, Field
 
-from service.schemas.parts import QUERY_LIMIT, Answer, PageQuery, RequestPart
+from service.schemas.parts import QUERY_LIMIT, SYNONYMS_LIMIT, Answer, PageQuery, RequestPart
 
 
 class ClassRequest(RequestPart):
@@ -23,7 +23,9 @@ class ClassRequest(RequestPart):
     )
 
     name: str = Field(description="Up to 200 characters.")
-    synonyms: list[str] = Field(default_factory=list, description="Other names; up to 50.")
+    synonyms: list[str] = Field(
+        default_factory=list, max_length=SYNONYMS_LIMIT, description="Other names; up to 50."
+    )
     description: str = Field("", description="Up to 2000 characters.")
 
 
@@ -35,7 +37,7 @@ class ClassPatch(RequestPart):
     )
 
     name: str | None = None
-    synonyms: list[str] | None = None
+    synonyms: list[str] | None = Field(None, max_length=SYNONYMS_LIMIT)
     description: str | None = None
     enabled: bool | None = Field(None, description="Whether answers may name it.")
 

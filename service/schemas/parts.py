@@ -15,6 +15,8 @@ QUERY_LIMIT = 1000
 MINUS_LIMIT = 20
 TEXTS_LIMIT = 1000
 TAGS_LIMIT = 50
+SYNONYMS_LIMIT = 1000
+"""How many are looked at; fewer are allowed, and that is for the library to say."""
 CLIP_IDS_LIMIT = 1000
 PAGE_LIMIT = 1000
 OFFSET_LIMIT = 10**9

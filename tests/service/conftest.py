@@ -1,5 +1,6 @@
 """The application with the fake embedder: real decoding, a real library, vectors from hashes."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def store(client: TestClient, content: bytes | None = None, **fields: Any) -> di
     assert reply.status_code == 201, reply.text
     clip: dict[str, Any] = reply.json()
     return clip
+
+
+def close_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look into a folder, not even root, who may otherwise."""
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
 
 
 def assert_problem(reply: Any, status: int, code: str) -> dict[str, Any]:

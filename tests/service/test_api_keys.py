@@ -248,6 +248,7 @@ def test_no_session_without_a_key_that_works(client: TestClient) -> None:
         {"origin": "https://evil.example"},
         {"origin": "http://testserver:8000"},
         {"origin": "null"},
+        {"origin": "http://["},
     ],
 )
 def test_another_sites_page_changes_nothing_by_the_cookie(

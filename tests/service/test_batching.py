@@ -223,6 +223,26 @@ def test_pain_02_a_model_that_fails_too_often_is_given_up_once(
     assert "the device is lost" in reasons[0]
 
 
+def test_a_model_that_is_in_order_again_answers_those_beside_poison(
+    model: Doubling, batcher_of: MakeBatcher
+) -> None:
+    together = 1
+    batcher = batcher_of(
+        model, wait_seconds=3600.0, is_more_coming=lambda waiting: waiting < together
+    )
+    model.error = RuntimeError("the device is away")
+    with pytest.raises(ModelFailed):
+        batcher.submit(3).result(SECONDS)
+    assert not batcher.is_healthy
+    model.error, together = None, 2
+
+    poisoned, other = batcher.submit(POISON), batcher.submit(4)
+
+    with pytest.raises(ModelFailed):
+        poisoned.result(SECONDS)
+    assert other.result(SECONDS) == 8
+
+
 def test_poison_alone_never_has_the_model_given_up(
     model: Doubling, batcher_of: MakeBatcher
 ) -> None:

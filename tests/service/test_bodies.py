@@ -17,10 +17,32 @@ PATHS = ["/classes", "/retrieve", "/embed"]
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b'{"name": ', b"name=kettle", b"{'name': 'a'}", b"\xff\xfe", b'{"name": "\xe9"}',
-     b"[" * 100_000, b"\xef\xbb\xbf{}"],
+     b"[" * 100_000, b"\xef\xbb\xbf{}", b'{"top_k": ' + b"1" * 5000 + b"}"],
 )  # fmt: skip
 def test_what_is_no_json_is_malformed(shared: TestClient, path: str, content: bytes) -> None:
     assert_problem(shared.post(path, content=content, headers=JSON), 400, "malformed_json")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/session"])
+def test_many_unknown_names_are_told_in_few_words(shared: TestClient, path: str) -> None:
+    reply = shared.post(path, json={f"a{number}": 0 for number in range(900)})
+
+    body = assert_problem(reply, 422, "invalid_request")
+    assert len(body["errors"]) == 20
+    assert " more; `errors` has 20)" in body["detail"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/session"])
+def test_an_object_of_too_many_names_is_refused(shared: TestClient, path: str) -> None:
+    reply = shared.post(path, json={f"a{number}": 0 for number in range(1001)})
+
+    assert "1001 names; the limit is 1000" in assert_problem(reply, 400, "malformed_json")["detail"]
+
+
+def test_of_a_very_long_list_no_more_than_the_limit_is_looked_at(shared: TestClient) -> None:
+    reply = shared.post("/classes", json={"name": "kettle", "synonyms": [1] * 100_000})
+
+    assert len(assert_problem(reply, 422, "invalid_request")["errors"]) <= 20
 
 
 @pytest.mark.parametrize("path", PATHS)

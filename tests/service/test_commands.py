@@ -183,6 +183,8 @@ def test_it_prints_vectors(run: Run, tone: Path) -> None:
         (["classify", "x.wav", "--modality", "smell"], "smell"),
         (["classes", "add", "a", "b", "--synonym", "c"], "one at a time"),
         (["classes", "edit", "a"], "nothing to change"),
+        (["model", "--url", "http://127.0.0.1:9", "swap", "bundled"], "behind the command"),
+        (["model", "--data-dir", "x", "cancel"], "behind the command"),
     ],
 )
 def test_wrong_usage_is_told_with_status_2(arguments: list[str], told: str) -> None:

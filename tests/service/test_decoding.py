@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from model.fake import SPEC, FakeEmbedder
 from model.media.limits import MediaLimits
 from model.media.tasks import ClipHead, ClipTail, decode_clip
 from model.media.types import ClipChunk
+from service import decoding
 from service.cancellation import Cancellation, WorkCancelled
 from service.decoding import DecodePool, _Worker
 from tests.service import decoders
@@ -121,6 +123,17 @@ def test_pain_01_and_11_a_hang_in_the_decoder_costs_one_process(pool: DecodePool
         read(pool, decoders.sleep_for_ever, silence_seconds=0.5)
 
     assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
+
+
+def test_a_decoder_that_stops_in_the_middle_of_a_message_costs_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "MESSAGE_SECONDS", 0.5)
+    with closing(DecodePool(workers=1, memory_bytes=MEMORY, clips_per_worker=100)) as pool:
+        with pytest.raises(DecodeTimeout, match=r"did not answer for 0\.5 s"):
+            read(pool, decoders.claim, 1000)
+
+        assert read(pool, decoders.count, 3)[0] == [0, 1, 2]
 
 
 def test_pain_11_a_file_that_asks_for_all_memory_is_refused(pool: DecodePool) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.client import Client
 from service.folder_indexing import media_files
-from tests.service.conftest import make_app
+from tests.service.conftest import close_folder, make_app
 from tests.service.media import mp4, wav
 from tests.service.servers import serving
 
@@ -61,6 +61,18 @@ def test_it_finds_media_below_folders_and_takes_files_as_they_are(films: Path) -
     found = list(media_files([films, films / "notes.txt"]))
 
     assert found == [films / "tone.WAV", films / "sea" / "beach.mp4", films / "notes.txt"]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    client: Client, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_folder(films / "sea", monkeypatch)
+
+    result = index(films)
+
+    assert result.exit_code == 1
+    assert "1 stored, 0 known, 0 moved, 1 failed" in result.stdout
+    assert f"failed {films / 'sea'}: it is a folder that cannot be looked into" in result.stderr
 
 
 def test_it_stores_what_is_not_there_yet(client: Client, films: Path) -> None:

@@ -1,6 +1,8 @@
 """`/jobs`: work that is done later, seen from outside."""
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +12,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.errors import StorageError
+from index.jobs import JobStore
 from index.library import Library
-from tests.service.conftest import assert_problem, file_part, make_app, store
+from service.errors import Overloaded
+from service.jobs import JobRunner
+from service.pipeline import Pipeline
+from service.upload import UploadDirectory
+from tests.service.conftest import assert_problem, close_folder, file_part, make_app, store
 from tests.service.media import mp4, wav
 
 TIMEOUT_SECONDS = 60.0
@@ -185,6 +192,49 @@ def test_more_jobs_than_may_wait_are_refused(idle: TestClient) -> None:
     assert int(reply.headers["retry-after"]) > 0
 
 
+def test_a_job_too_many_is_refused_before_its_file_is_read(
+    idle: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        send(idle)
+
+    def receive(*_: Any) -> Any:
+        pytest.fail("a file was received for nothing")
+
+    monkeypatch.setattr(UploadDirectory, "receive", receive)
+    reply = idle.post("/clips", params={"mode": "async"}, files=file_part())
+
+    assert_problem(reply, 429, "overloaded")
+
+
+def test_a_stop_is_not_held_up_where_the_catalogue_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    async def carry_out(*_: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StorageError("The disk is full.")
+
+    with monkeypatch.context() as full:
+        full.setattr(JobRunner, "_carry_out", carry_out)
+        full.setattr(JobStore, "put_back", refuse)
+        client = TestClient(make_app(tmp_path))
+        client.__enter__()
+        job_id = send(client)
+        assert begun.wait(TIMEOUT_SECONDS)
+        stopping = threading.Thread(target=client.__exit__, args=(None, None, None), daemon=True)
+        stopping.start()
+        stopping.join(TIMEOUT_SECONDS)
+        assert not stopping.is_alive()
+
+    with TestClient(make_app(tmp_path)) as client:
+        assert wait_for(client, job_id)["state"] == "done"
+
+
 # What is not the file's fault
 
 
@@ -205,6 +255,27 @@ def test_a_passing_fault_is_tried_again(
     assert job["state"] == "done"
     (item,) = items(client, job["job_id"]).values()
     assert item["attempts"] == 4
+
+
+def test_a_job_waits_for_its_turn_however_long_others_keep_the_queue_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter(range(5))
+    whole = Pipeline.embed_clip_with_thumbnail
+
+    async def embed(*args: Any, **options: Any) -> Any:
+        if next(refusals, None) is not None:
+            raise Overloaded("The queue is full.", retry_after_seconds=1)
+        return await whole(*args, **options)
+
+    monkeypatch.setattr(Pipeline, "embed_clip_with_thumbnail", embed)
+    app = make_app(tmp_path, job_attempts=2, job_retry_seconds=0.01)
+    with TestClient(app) as client:
+        job = wait_for(client, send(client))
+
+        assert job["state"] == "done"
+        (item,) = items(client, job["job_id"]).values()
+        assert (item["attempts"], list(refusals)) == (1, [])
 
 
 def test_a_lasting_fault_ends_in_failure_and_can_be_retried(
@@ -296,6 +367,33 @@ def test_broken_files_do_not_hold_the_others_up(client: TestClient, root: Path) 
     client.post(f"/jobs/{job['job_id']}/retry")
     job = wait_for(client, job["job_id"])
     assert (job["counts"]["done"], job["counts"]["failed"]) == (3, 1)
+
+
+def test_a_folder_within_that_cannot_be_read_holds_nothing_else_up(
+    client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(root / "in" / "closed", 1)
+    fill(root / "in", 2)
+    close_folder(root / "in" / "closed", monkeypatch)
+
+    job = wait_for(client, import_folder(client, root / "in"))
+
+    assert (job["state"], job["counts"]["done"], job["counts"]["failed"]) == ("done", 2, 1)
+    error = items(client, job["job_id"])["closed"]["error"]
+    assert error["code"] == "unreadable_file"
+    assert "Permission denied" in error["detail"]
+    assert "import it again" in error["detail"]
+
+
+def test_an_import_of_a_folder_that_cannot_be_read_fails(
+    client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(root / "closed", 1)
+    close_folder(root / "closed", monkeypatch)
+
+    job = wait_for(client, import_folder(client, root / "closed"))
+
+    assert (job["state"], job["error"]["code"]) == ("failed", "unreadable_file")
 
 
 def test_links_that_lead_away_are_refused_and_told(

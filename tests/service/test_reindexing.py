@@ -23,9 +23,10 @@ from service.cli import app
 from service.reindexing import EmbedderAsNewModel
 from service.resources import open_pipeline
 from service.settings import Settings
-from tests.service.conftest import HOSTS, make_app, store
+from tests.service.conftest import HOSTS, file_part, make_app, store
 from tests.service.media import mp4, wav
 from tests.service.other_model import OTHER_DIM, OtherEmbedder
+from tests.service.test_jobs import wait_for
 
 Run = Callable[..., Any]
 
@@ -101,6 +102,26 @@ def test_a_re_indexed_clip_equals_a_fresh_upload_of_its_file(
             strict=True,
         ):
             np.testing.assert_array_equal(old, new)
+
+
+def test_a_clip_that_only_a_job_may_store_is_embedded_anew_too(
+    run: Run, other: OtherEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"max_duration_seconds": 1.0, "max_job_duration_seconds": 10.0}
+    with TestClient(make_app(tmp_path, **limits)) as client:
+        job = client.post("/clips", params={"mode": "async"}, files=file_part(wav(3.0))).json()
+        wait_for(client, job["job_id"])
+        (clip,) = client.get("/clips").json()["items"]
+        assert client.get(f"/clips/{clip['clip_id']}/waveform").status_code == 200
+    # Lower than what is there by now, too.
+    monkeypatch.setenv("AVGZSL_MAX_DURATION_SECONDS", "1")
+    monkeypatch.setenv("AVGZSL_MAX_JOB_DURATION_SECONDS", "2")
+    monkeypatch.setenv("AVGZSL_MAX_UPLOAD_BYTES", "2000")
+
+    result = run()
+
+    assert result.exit_code == 0, result.stderr
+    assert "embedded 1 clips" in result.stdout
 
 
 def without_identity(clip: dict[str, Any]) -> dict[str, Any]:
