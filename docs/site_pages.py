@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from service.app import create_app
 from service.errors import PROBLEMS
-from service.settings import PREFIX, Settings
+from service.settings import PREFIX, ClientSettings, Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,6 +26,22 @@ ELSEWHERE: Mapping[str, str] = {
     "model_card.md": "model/bundled/MODEL_CARD.md",
 }
 """Pages and the files of the repository that they are."""
+
+UNTYPED_ERRORS: Mapping[tuple[int, str], str] = {
+    (404, "not_found"): "There is nothing at this path.",
+    (405, "method_not_allowed"): "This path has other methods, which `Allow` names.",
+    (500, "internal_error"): "The service failed; its log tells why, under the request id.",
+}
+"""Errors of requests that no type stands for."""
+
+LATER_ERRORS: Mapping[str, str] = {
+    "interrupted": "Of a job's file: the service stopped so often while it worked on it.",
+    "internal_error": "Of a job or a change of model: the service failed; its log tells why.",
+    "model_unusable": "Of a change of model: the checkpoint cannot be used.",
+    "timeout": "Of a file of `avgzsl index`: the service did not answer in time.",
+    "file_changed": "Of a file of `avgzsl index --ray`: it changed after it was embedded.",
+}
+"""Codes in what is told later, besides those of requests."""
 
 LIMITS = {"ge": "at least {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
 
@@ -71,7 +87,8 @@ def elsewhere(source: str) -> str:
 
 def settings_page() -> str:
     """Every setting by the class that reads them."""
-    rows = [_setting(name, field) for name, field in Settings.model_fields.items()]
+    fields = {**Settings.model_fields, **ClientSettings.model_fields}
+    rows = [_setting(name, field) for name, field in fields.items()]
     return "\n".join(
         [
             "# Settings",
@@ -103,7 +120,8 @@ def _shown(value: object) -> str:
 
 def errors_page() -> str:
     """Every code that an error may have."""
-    rows = {
+    rows = dict(UNTYPED_ERRORS)
+    rows |= {
         (p.status, p.code): " ".join((error.__doc__ or "").split("\n\n")[0].split())
         for error, p in PROBLEMS.items()
         if p.status != 499
@@ -114,12 +132,16 @@ def errors_page() -> str:
             "",
             "An error is `application/problem+json` with `status`, `title`, `detail` (what is "
             "wrong, the value, the limit, what to do), `request_id` and `code`, which is stable: "
-            "programs go by it. Made from `service/errors.py`.",
+            "programs go by it. Made from `service/errors.py` for the most part.",
             "",
             *table(
                 ("status", "code", "meaning"),
                 [(str(s), f"`{c}`", text) for (s, c), text in sorted(rows.items())],
             ),
+            "",
+            "A job, a change of model and `avgzsl index` tell what failed by the same codes, and:",
+            "",
+            *table(("code", "meaning"), [(f"`{c}`", text) for c, text in LATER_ERRORS.items()]),
         ]
     )
 

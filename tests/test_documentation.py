@@ -4,13 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 
-from service.errors import PROBLEMS
-from service.settings import PREFIX, Settings
+from service.errors import HTTP_CODES, PROBLEMS
+from service.settings import PREFIX, ClientSettings, Settings
 from tests.service.test_openapi import OPERATIONS
 
 pytest.importorskip("mkdocs")
@@ -20,13 +21,12 @@ from docs import site_pages
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-OF_THE_CLIENT = {"AVGZSL_URL", "AVGZSL_API_KEY"}
-"""Variables that programs which call the service read, and the service does not."""
+SETTINGS = {**Settings.model_fields, **ClientSettings.model_fields}
 
 
 def test_every_setting_is_documented() -> None:
     page = site_pages.settings_page()
-    for name, field in Settings.model_fields.items():
+    for name, field in SETTINGS.items():
         assert field.description, f"{name} has no description in service/settings.py"
         assert f"| `{PREFIX}{name.upper()}` |" in page
         assert field.description in page
@@ -35,9 +35,9 @@ def test_every_setting_is_documented() -> None:
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
 def test_every_setting_that_a_page_names_exists(path: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b(?!\.\.\.)", path.read_text("utf-8")))
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in SETTINGS}
     groups = {name for name in named if name.endswith("_")}
-    assert named - groups <= known | OF_THE_CLIENT
+    assert named - groups <= known
     assert all(any(name.startswith(group) for name in known) for group in groups)
 
 
@@ -52,6 +52,17 @@ def test_every_error_code_is_documented() -> None:
     for error, problem in PROBLEMS.items():
         # A client that is gone reads no answer.
         assert f"| {problem.status} | `{problem.code}` |" in page or problem.status == 499, error
+
+
+def test_codes_that_no_type_of_error_has_are_those_of_the_code() -> None:
+    sources = [(ROOT / package).rglob("*.py") for package in ("service", "index")]
+    text = "".join(path.read_text("utf-8") for path in chain.from_iterable(sources))
+    page = site_pages.errors_page()
+    known = {code for _, code in site_pages.UNTYPED_ERRORS} | set(site_pages.LATER_ERRORS)
+    assert known >= set(HTTP_CODES.values())
+    for code in known:
+        assert f'"{code}"' in text
+        assert f"| `{code}` |" in page
 
 
 def test_troubleshooting_names_codes_that_exist() -> None:
