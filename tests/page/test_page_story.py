@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.conftest import eventually
 from tests.story.conftest import SAMPLES
@@ -107,6 +107,43 @@ def test_a_recording_is_classified(page: Page, source: str) -> None:
     expect(page.get_by_text("Sound used")).to_be_visible()
 
 
+def test_another_recording_lets_go_of_the_first(page: Page) -> None:
+    page.add_init_script(
+        "window.streams = [];"
+        "const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        "navigator.mediaDevices.getUserMedia = async (wanted) => {"
+        "  const stream = await ask(wanted); window.streams.push(stream); return stream; }"
+    )
+    page.goto("/")
+    page.get_by_role("button", name="Record sound").click()
+    expect(page.get_by_role("timer")).to_have_text("0:01")
+    page.get_by_role("button", name="Record video").click()
+    eventually(lambda: page.evaluate("streams.length") == 2)
+
+    states = "streams.map((stream) => stream.getTracks().map((track) => track.readyState))"
+    eventually(lambda: page.evaluate(states) == [["ended"], ["live", "live"]])
+    expect(page.get_by_role("timer")).to_have_text("0:01")
+    page.get_by_role("button", name="Stop and classify").click()
+    expect(page.locator("ol.labels")).to_be_visible()
+    assert page.evaluate(states)[1] == ["ended", "ended"]
+
+
+def test_a_clip_that_is_chosen_while_another_is_fetched_stays(page: Page) -> None:
+    page.goto("/")
+    sample = page.get_by_role("button", name="clock.mp4")
+    expect(sample).to_be_visible()
+    held: list[Route] = []
+    page.route("**/samples/clock.mp4", held.append)
+    sample.click()
+    expect(page.get_by_text("Fetching the clip ...")).to_be_visible()
+    page.locator("#main input[type=file]").first.set_input_files(SAMPLES / "dog_bark.wav")
+
+    expect(page.locator("ol.labels")).to_be_visible()
+    expect(page.get_by_role("heading", name="dog_bark.wav")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert len(held) == 1
+
+
 def test_a_refused_microphone_is_told_in_a_sentence(page: Page) -> None:
     page.add_init_script(
         "navigator.mediaDevices.getUserMedia = () =>"
@@ -174,6 +211,19 @@ def test_a_deletion_can_be_undone_until_its_notice_is_gone(
     with page.expect_response(lambda reply: reply.request.method == "DELETE"):
         page.get_by_role("button", name="Dismiss").click()
     assert service.get(f"/clips/{stored['balloon.mp4']}").status_code == 404
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_deletion_by_keyboard_is_undone_by_keyboard(page: Page) -> None:
+    page.goto("/#/library")
+    clip = page.get_by_role("article", name="balloon.mp4")
+    clip.get_by_role("button", name="Delete balloon.mp4").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Undo")).to_be_focused()
+    page.keyboard.press("Enter")
+
+    expect(clip).to_be_visible()
+    expect(page.get_by_role("heading", name="Library")).to_be_focused()
 
 
 def test_leaving_the_page_carries_out_a_deletion(
@@ -256,6 +306,27 @@ def test_a_clip_and_a_file_find_what_is_like_them(page: Page) -> None:
     chooser = page.locator("input[type=file]:not([multiple])").last
     chooser.set_input_files(SAMPLES / "balloon.mp4")
     expect(page.get_by_role("article", name="1. balloon.mp4")).to_be_visible()
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_file_that_cannot_be_searched_by_is_forgotten_with_its_error(
+    page: Page, tmp_path: Path
+) -> None:
+    broken = tmp_path / "notes.mp4"
+    broken.write_bytes(b"no media" * 99)
+    page.goto("/#/search")
+    page.locator("input[type=file]:not([multiple])").last.set_input_files(broken)
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_role("button", name="Search by words instead").click()
+
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_day_that_is_none_restricts_nothing(page: Page) -> None:
+    page.goto("/#/search?q=rain&after=20245-01-01")
+
+    expect(page.get_by_role("article")).to_have_count(3)
 
 
 @pytest.mark.usefixtures("stored")

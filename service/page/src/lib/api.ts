@@ -168,7 +168,8 @@ export const getModel = () => send<ModelInfo>('/model');
 
 export const listSamples = async () => (await send<{ items: Sample[] }>('/samples')).items;
 
-export const fetchSample = (sample: Sample) => fetchFile(sample.url, sample.name);
+export const fetchSample = (sample: Sample, signal?: AbortSignal) =>
+  fetchFile(sample.url, sample.name, signal);
 
 /** Wait and try again while the service has no room; other refusals are thrown. */
 export async function patiently<Answer>(attempt: () => Promise<Answer>): Promise<Answer> {

@@ -30,4 +30,5 @@ class Handover {
 
 export const handover = new Handover();
 
-export const fileOf = (clip: StoredClip) => fetchFile(clip.media_url, clip.filename);
+export const fileOf = (clip: StoredClip, signal: AbortSignal) =>
+  fetchFile(clip.media_url, clip.filename, signal);

@@ -44,11 +44,12 @@ export function sendOnLeaving(method: string, path: string): void {
 }
 
 /** Fetch a file. Throws Problem. */
-export async function fetchFile(url: string, name: string): Promise<File> {
+export async function fetchFile(url: string, name: string, signal?: AbortSignal): Promise<File> {
   let response: Response;
   try {
-    response = await fetch(url);
-  } catch {
+    response = await fetch(url, { signal });
+  } catch (error) {
+    if (isAbort(error)) throw error;
     throw new Problem(0, 'unreachable', UNREACHABLE);
   }
   if (!response.ok) {
