@@ -23,6 +23,9 @@ TOKEN = re.compile(PREFIX + r"_(?P<key_id>[0-9a-f]{8})_(?P<secret>[A-Za-z0-9_-]{
 REFRESH_SECONDS = 0.5
 """How long keys are believed before the catalogue is asked again."""
 
+PATIENCE_SECONDS = 1.0
+"""How long a request waits for the catalogue where it may go by what is known."""
+
 NOTE_SECONDS = 60.0
 """How often it is written down when keys were last used."""
 
@@ -46,7 +49,8 @@ class Keyring:
         self._store = store
         self._keys: dict[str, ApiKey] | None = None
         self._read_at = -float("inf")
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
         self._used: dict[str, datetime] = {}
         self._noted_at = time.monotonic()
         self._failing = False
@@ -75,18 +79,29 @@ class Keyring:
         self._store.close()
 
     async def _current(self) -> dict[str, ApiKey]:
-        async with self._lock:
-            if time.monotonic() - self._read_at > REFRESH_SECONDS:
-                used: dict[str, datetime] = {}
-                if time.monotonic() - self._noted_at > NOTE_SECONDS:
-                    # Taken here: in the thread, a request could be adding to them.
-                    used, self._used = self._used, used
-                    self._noted_at = time.monotonic()
-                await run_in_threadpool(self._refresh, used)
-            assert self._keys is not None
-            return self._keys
+        if time.monotonic() - self._read_at > REFRESH_SECONDS:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(run_in_threadpool(self._refresh))
+            reading = self._reading
+            if self._keys is None:
+                await asyncio.shield(reading)
+            else:
+                # A catalogue that hangs must not keep those whose keys are known.
+                await asyncio.wait({reading}, timeout=PATIENCE_SECONDS)
+            self._note_now_and_then()
+        assert self._keys is not None
+        return self._keys
 
-    def _refresh(self, used: dict[str, datetime]) -> None:
+    def _note_now_and_then(self) -> None:
+        if time.monotonic() - self._noted_at <= NOTE_SECONDS:
+            return
+        if self._noting is None or self._noting.done():
+            # Taken here: in the thread, a request could be adding to them.
+            used, self._used = self._used, {}
+            self._noted_at = time.monotonic()
+            self._noting = asyncio.create_task(run_in_threadpool(self._note_use, used))
+
+    def _refresh(self) -> None:
         try:
             self._keys = {key.key_id: key for key in self._store.all()}
             self._failing = False
@@ -96,7 +111,6 @@ class Keyring:
             if not self._failing:
                 logger.warning("Changes of API keys are not learnt for now: %s", error)
             self._failing = True
-        self._note_use(used)
         self._read_at = time.monotonic()
 
     def _note_use(self, used: dict[str, datetime]) -> None:

@@ -1,5 +1,6 @@
 """Keys over HTTP: who gets in, how far, and what is answered to the others."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,31 @@ def test_its_last_use_is_written_down(tmp_path: Path, keys: ApiKeyStore) -> None
         assert client.get("/model", headers=bearer(made)).status_code == 200
 
     assert keys.all()[0].last_used_at is not None
+
+
+def test_keys_known_last_work_on_while_the_catalogue_hangs(
+    client: TestClient, keys: ApiKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = token(keys)
+    until_status(client, 200, headers=bearer(made))
+    hung, go_on = threading.Event(), threading.Event()
+    whole = ApiKeyStore.all
+
+    def hang(store: ApiKeyStore) -> Any:
+        hung.set()
+        assert go_on.wait(PATIENCE_SECONDS)
+        return whole(store)
+
+    monkeypatch.setattr(ApiKeyStore, "all", hang)
+    monkeypatch.setattr(keyring, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(keyring, "PATIENCE_SECONDS", 0.01)
+    for _ in range(3):
+        assert client.get("/model", headers=bearer(made)).status_code == 200
+    assert hung.is_set()
+
+    other = token(keys, name="other")
+    go_on.set()
+    until_status(client, 200, headers=bearer(other))
 
 
 def test_keys_known_last_work_on_while_the_catalogue_is_away(
