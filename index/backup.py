@@ -33,6 +33,7 @@ from index.media_hold import MediaHold
 from index.media_store import file_digest
 from index.ownership import check_directory, claim_directory
 from index.progress import Progress, counted, silent
+from index.sweep import delete_if_unneeded
 from index.vector_cache import clear_saved_vectors
 
 FOLDERS = ("media", "thumbnails")
@@ -442,10 +443,9 @@ def _remove_unneeded(
     catalogue: Catalogue, media: MediaPlace, kept: Sequence[tuple[str, str]]
 ) -> None:
     """Delete the files that came without rows; what cannot be deleted now, the next start does."""
-    stores = dict(zip(FOLDERS, media, strict=True))
-    # Nobody adds a clip of such a file meanwhile.
-    with suppress(StorageError), catalogue.read_alone() as reader:
-        needed = dict(zip(FOLDERS, reader.needed_files(), strict=True))
+    media_folder, _ = FOLDERS
+    with suppress(StorageError):
         for folder, content_hash in kept:
-            if content_hash not in needed[folder]:
-                stores[folder].remove(content_hash)
+            is_media = folder == media_folder
+            hashes = (content_hash, None) if is_media else (None, content_hash)
+            delete_if_unneeded(catalogue, media, *hashes)

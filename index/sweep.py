@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 def delete_unneeded(
     catalogue: Catalogue, place: MediaPlace, media_hash: str | None, thumbnail_hash: str | None
 ) -> None:
-    """Delete files unless a clip needs them. A failure is logged: the next start deletes them."""
+    """Do as `delete_if_unneeded`, but log a failure: the next start deletes them."""
     try:
-        _delete(catalogue, place, media_hash, thumbnail_hash)
+        delete_if_unneeded(catalogue, place, media_hash, thumbnail_hash)
     except StorageError as error:
         _log_left(error)
 
@@ -41,9 +41,9 @@ def sweep_files(
         stray_media = place.media.unneeded(media, prefix=prefix)
         stray_thumbnails = place.thumbnails.unneeded(thumbnails, prefix=prefix)
         for content_hash in stray_media:
-            _delete(catalogue, place, content_hash, None)
+            delete_if_unneeded(catalogue, place, content_hash, None)
         for content_hash in stray_thumbnails:
-            _delete(catalogue, place, None, content_hash)
+            delete_if_unneeded(catalogue, place, None, content_hash)
         deleted += len(stray_media) + len(stray_thumbnails)
     if deleted:
         logger.info("Deleted %d files left over from an interrupted write.", deleted)
@@ -77,17 +77,24 @@ class Sweep:
         self.wait()
 
     def _run(self) -> None:
-        try:
-            sweep_holds(self._directory)
-            sweep_files(self._catalogue, self._place, self._stopped.is_set)
-            delete_leftovers(self._catalogue, self._exclusive, self._stopped.is_set)
-        except LibraryError as error:
-            _log_left(error)
+        for sweep in (self._sweep_files, self._sweep_rows):
+            try:
+                sweep()
+            except LibraryError as error:
+                _log_left(error)
+
+    def _sweep_files(self) -> None:
+        sweep_holds(self._directory)
+        sweep_files(self._catalogue, self._place, self._stopped.is_set)
+
+    def _sweep_rows(self) -> None:
+        delete_leftovers(self._catalogue, self._exclusive, self._stopped.is_set)
 
 
-def _delete(
+def delete_if_unneeded(
     catalogue: Catalogue, place: MediaPlace, media_hash: str | None, thumbnail_hash: str | None
 ) -> None:
+    """Delete files unless a clip needs them. Raises StorageError."""
     # Nobody writes meanwhile, so a file that has no row by now is not about to get one.
     with catalogue.read_alone() as reader:
         if media_hash is not None and not reader.needs_media(media_hash):

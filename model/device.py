@@ -23,16 +23,29 @@ def resolve_device(device: str) -> str:
     """`auto` is the GPU where torch sees one, else the CPU.
 
     Raises:
-        ConfigError: a GPU was asked for by name and there is none.
+        ConfigError: it is no device of torch's, or a GPU that was asked for is not there.
     """
-    if device != "auto":
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(
-                f"the device {device!r} was asked for, but torch sees no GPU; take cpu or auto, or "
-                "install the build of torch for your CUDA version"
-            )
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the device {device!r} is unknown; it may be auto, cpu, cuda, cuda:NUMBER or mps"
+        ) from error
+    if asked.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"the device {device!r} was asked for, but torch sees no GPU; take cpu or auto, or "
+            "install the build of torch for your CUDA version"
+        )
+    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"the device {device!r} was asked for, but there are {torch.cuda.device_count()} GPUs; "
+            "they are numbered from 0"
+        )
+    if asked.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"the device {device!r} was asked for, but torch sees none; take cpu")
+    return device
 
 
 def to_numpy(tensor: Tensor) -> NDArray[np.float32]:

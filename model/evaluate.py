@@ -31,6 +31,7 @@ from model.errors import ConfigError, FeatureSetError, ModelError
 from model.evaluation import Report, evaluate
 from model.features import FeatureSet
 from model.features.options import add_reading_arguments, read_chosen
+from model.features.splits import SPLIT_FILE
 from model.files import write_json
 from model.projection import GIVEN_VECTORS, embed_features
 from model.report import print_report, to_json
@@ -123,9 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         checkpoint = load_checkpoint(checkpoint_folder(options.checkpoint))
         config = checkpoint.config
+        split = checkpoint.folder / SPLIT_FILE
         features = read_chosen(
             options.features,
             options,
+            former_split=split if split.is_file() else None,
             seed=options.seed,
             audio_backbone=_backbone(config.audio_backbone),
             video_backbone=_backbone(config.video_backbone),
@@ -169,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed",
         type=int,
         default=0,
-        help="of the split by chance of a folder of clips: the one that was trained with",
+        help="of the split by chance of a folder of clips that DIR was not trained on",
     )
     add_reading_arguments(parser)
     return parser

@@ -138,7 +138,13 @@ class Run:
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.recipe)).encode())
         digest.update(f"{self.seed} {self.device} {self.encoder}".encode())
         digest.update(" ".join(self.features.stages).encode())
-        arrays = [self.features.audio, self.features.video, self.features.labels]
+        arrays = [
+            self.features.audio,
+            self.features.video,
+            self.features.has_audio,
+            self.features.has_video,
+            self.features.labels,
+        ]
         if self.encoder == GIVEN_VECTORS:
             arrays.append(self.text)
         else:
@@ -247,7 +253,14 @@ class Validation:
         shares = AUDIO_WEIGHTS if self.weigh_modalities else (0.5,)
         options = [self._calibration(share) for share in shares]
         chosen = [(c, choose_betas(samples, labels, c)) for c in options]
-        calibration, selection = max(chosen, key=lambda option: _harmonic_mean(option[1]))
+        # Of equal ones the most even: where no sample has both, all are.
+        calibration, selection = max(
+            chosen,
+            key=lambda option: (
+                round(_harmonic_mean(option[1]), 9),
+                -abs(option[0].audio_weight - 0.5),
+            ),
+        )
         calibration = with_betas(calibration, selection)
         return self._fit_probabilities(samples, labels, calibration), selection
 

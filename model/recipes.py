@@ -4,9 +4,9 @@
 made to win on features of today. `avca` is the re-implementation that the AVCA-GZSL benchmark
 reports (Mercea et al., CVPR 2022), by the code and the commands of its repository (ExplainableML/
 AVCA-GZSL). It differs from those in four things. The rate is divided by ten at fixed epochs, there
-where HM on validation has not risen for four. A sample's negative is the next of its batch, there
-any sample of another class. The text network is normalised over all labels, there over those of a
-batch. Beta is chosen for each evidence, there their mean is taken.
+where HM on validation has not risen for four. A sample's negative is its neighbour in the batch,
+there any sample of another class. The text network is normalised over all labels, there over those
+of a batch. Beta is chosen for each evidence, there their mean is taken.
 """
 
 from collections.abc import Mapping

@@ -3,13 +3,14 @@
     python -m model.train --features PATH --recipe paper|avca|strong --seed N --out DIR
 
 PATH is anything that `model.features.reading` reads. DIR receives the checkpoint of stage 2,
-`stage-1/` with that of stage 1, `results.json` and the states from which the same command goes on
-after a kill.
+`stage-1/` with that of stage 1, `split.json` with the stage of each clip where PATH is of clips,
+`results.json` and the states from which the same command goes on after a kill.
 """
 
 import argparse
 import dataclasses
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,12 +42,16 @@ from model.errors import ConfigError, ModelError
 from model.evaluate import evaluate_checkpoint
 from model.features import FeatureSet
 from model.features.checks import check_trainable
+from model.features.feature_set import TRAINING_STAGES
 from model.features.options import add_reading_arguments, read_chosen
+from model.features.splits import SPLIT_FILE
 from model.files import write_json
 from model.network import AVGZSLNet
 from model.projection import GIVEN_VECTORS, label_text
 from model.recipes import RECIPES, Recipe
 from model.report import print_report, to_json
+
+log = logging.getLogger(__name__)
 
 STAGE_1_FOLDER = "stage-1"
 RESULTS_FILE = "results.json"
@@ -90,6 +95,7 @@ def train(
         FeatureSetError: the set lacks a stage that training needs.
     """
     check_trainable(features)
+    _warn_of_untrained(features)
     out.mkdir(parents=True, exist_ok=True)
     run = protocol.Run(features, text.vectors, text.encoder, recipe, seed, device, out, report)
     choice = protocol.select(run)
@@ -106,6 +112,17 @@ def train(
             choice=choice,
         )
     return choice
+
+
+def _warn_of_untrained(features: FeatureSet) -> None:
+    rows = features.rows(*TRAINING_STAGES)
+    for modality, has in (("audio", features.has_audio), ("video", features.has_video)):
+        if not has[rows].any():
+            log.warning(
+                "no sample has %s, so the model learns nothing of it: what it answers to it is "
+                "chance; classify and search with the other modality only",
+                modality,
+            )
 
 
 def _save(
@@ -130,6 +147,10 @@ def _save(
     if not run.recipe.descriptions:
         classes = [ClassText(c.name, c.synonyms) for c in classes]
     save_checkpoint(folder, config, network, classes, run.text[trained])
+    if run.features.backbones is not None:
+        # Of clips; by chance, a folder that has changed since would be split in another way.
+        stages = map(str, run.features.stages)
+        write_json(folder / SPLIT_FILE, dict(zip(run.features.ids, stages, strict=True)))
     # A backbone of ours lies in the checkpoint's folder, so that one folder serves clips.
     for name, prefix in ((audio, "audio"), (video, "video")):
         if name.startswith("compact-"):

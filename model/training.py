@@ -203,7 +203,8 @@ def _beta(alpha: float, size: int, generator: torch.Generator) -> Tensor:
 def loss_terms(network: AVGZSLNet, batch: Batch, text: Tensor, recipe: Recipe) -> dict[str, Tensor]:
     """Weighted terms of one batch, each a scalar; a term of weight 0 is left out.
 
-    A modality that no sample of the batch has is not run, so its network gets no gradient.
+    A modality that no sample of the batch has is not run, so its network gets no gradient. What the
+    decoder makes of labels is averaged over the batch's labels, each once, not over its samples.
     """
     labels = network.embed_text(text)  # (C, E)
     raw = {
@@ -261,7 +262,7 @@ def _pair_terms(
 ) -> dict[str, Tensor]:
     """Terms over pairs (p, q) of samples of different classes that have one modality.
 
-    q is the next sample of the batch, which is in random order.
+    q is the sample before it in the batch, which is in random order.
     """
     rows = has.nonzero()[:, 0]
     others = rows.roll(1)
@@ -314,6 +315,7 @@ class Trainer:
     ) -> None:
         torch.manual_seed(seed)
         self.recipe, self.device = recipe, device
+        self._kind = torch.device(device).type
         self.data = data.to(device)
         self.network = AVGZSLNet(config)
         if recipe.pretrained_text:
@@ -332,7 +334,7 @@ class Trainer:
         sums: dict[str, float] = {}
         count = 0
         for batch in batches(self.data, self.recipe, self._generator):
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            with torch.autocast(self._kind, torch.bfloat16, enabled=self._kind == "cuda"):
                 terms = loss_terms(self.network, batch, self.data.text, self.recipe)
             total = torch.stack(list(terms.values())).sum()
             self._optimiser.zero_grad(set_to_none=True)
@@ -354,7 +356,9 @@ class Trainer:
             "schedule": self._schedule.state_dict(),
             "generator": self._generator.get_state(),
             "torch_generator": torch.get_rng_state(),
-            "cuda_generator": torch.cuda.get_rng_state() if self.device == "cuda" else None,
+            "cuda_generator": (
+                torch.cuda.get_rng_state(self.device) if self._kind == "cuda" else None
+            ),
             "epoch": self.epoch,
         }
 
@@ -365,8 +369,8 @@ class Trainer:
         self._schedule.load_state_dict(state["schedule"])
         self._generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_generator"])
-        if self.device == "cuda":
-            torch.cuda.set_rng_state(state["cuda_generator"])
+        if self._kind == "cuda":
+            torch.cuda.set_rng_state(state["cuda_generator"], self.device)
         self.epoch = state["epoch"]
 
 

@@ -41,18 +41,26 @@ class Intake:
         self.limits = limits
         self.job_limits = job_limits
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a clip that came now would be accepted."""
+        return self.clips.has_room
+
     def require_room(self) -> None:
         """Raise Overloaded if a clip that came now would be refused."""
         self.clips.require_room()
 
-    def limits_of_stored(self, clip: Clip) -> MediaLimits:
-        """Return what a clip may cost that was stored, whatever the limits are by now."""
-        limits = self.job_limits
-        return replace(
-            limits,
-            max_bytes=max(limits.max_bytes, clip.size_bytes),
-            max_duration_seconds=max(limits.max_duration_seconds, clip.duration_seconds + 1.0),
+    def limits_to_show(self, clip: Clip) -> MediaLimits:
+        """Return what a stored clip may cost that a request asks to see."""
+        fits = (
+            clip.size_bytes <= self.limits.max_bytes
+            and clip.duration_seconds <= self.limits.max_duration_seconds
         )
+        return _lifted(self.limits if fits else self.job_limits, clip)
+
+    def limits_to_embed(self, clip: Clip) -> MediaLimits:
+        """Return what a stored clip may cost that is embedded anew."""
+        return _lifted(self.job_limits, clip)
 
     async def decode_stored(
         self,
@@ -72,7 +80,7 @@ class Intake:
         Raises:
             MediaError, Overloaded, and what `media` raises.
         """
-        limits = self.limits_of_stored(clip)
+        limits = self.limits_to_show(clip)
 
         def work(cancellation: Cancellation) -> ResultT:
             with media() as path:
@@ -95,3 +103,12 @@ class Intake:
         """Let go of threads that wait for a decoder, and wait for them; stop the decoders."""
         self.decoder.close()
         self.clips.close()
+
+
+def _lifted(limits: MediaLimits, clip: Clip) -> MediaLimits:
+    """Let a clip be as large and as long as it was stored, whatever the limits are by now."""
+    return replace(
+        limits,
+        max_bytes=max(limits.max_bytes, clip.size_bytes),
+        max_duration_seconds=max(limits.max_duration_seconds, clip.duration_seconds + 1.0),
+    )

@@ -19,11 +19,11 @@ from starlette.concurrency import run_in_threadpool
 from index.errors import DuplicateClip, JobItemLost, ModelMismatch, StorageError
 from index.job_types import Claim, Job, JobFailure, NewJob, NewJobItem
 from index.media_store import file_digest
-from model.media.limits import MediaLimits
 from service import schemas, shaping
 from service.content_types import safe_content_type
 from service.errors import Overloaded, problem_of
 from service.imports import ImportRoots
+from service.intake import Intake
 from service.logs import log_context
 from service.multipart_form import safe_filename
 from service.pipeline import DecodeProgress, OnProgress, new_clip
@@ -74,6 +74,11 @@ class _Progress:
     def __init__(self) -> None:
         self.latest = DecodeProgress(0.0, None)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was decoded."""
+        return self.latest.decoded_seconds > 0
+
     def note(self, progress: DecodeProgress) -> None:
         """Take the latest in."""
         self.latest = progress
@@ -88,14 +93,15 @@ class JobRunner:
         serving: Serving,
         roots: ImportRoots,
         *,
-        limits: MediaLimits,
+        intake: Intake,
         options: JobOptions,
     ) -> None:
         self._library = library
         self._store = library.jobs
         self._serving = serving
         self._roots = roots
-        self._limits = limits
+        self._intake = intake
+        self._limits = intake.job_limits
         self._options = options
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -160,6 +166,10 @@ class JobRunner:
 
     async def _work(self) -> None:
         while True:
+            if not self._intake.has_room:
+                # Others keep the queue full: a job waits on the disk, however long.
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             try:
                 claim = await self._shielded(
                     lambda: self._store.claim(
@@ -194,7 +204,7 @@ class JobRunner:
     async def _do(self, claim: Claim) -> None:
         """See an item to its end, and keep its lease alive. Raises StorageError."""
         progress = _Progress()
-        work = asyncio.ensure_future(self._carry_out(claim, progress.note))
+        work = asyncio.ensure_future(self._carry_out(claim, progress))
         beat_seconds = min(MAX_BEAT_SECONDS, self._options.lease_seconds / BEATS_PER_LEASE)
         try:
             while not (await asyncio.wait({work}, timeout=beat_seconds))[0]:
@@ -220,19 +230,21 @@ class JobRunner:
         with suppress(JobItemLost, StorageError):
             await run_in_threadpool(self._store.put_back, claim, counts=False)
 
-    async def _carry_out(self, claim: Claim, note: OnProgress) -> None:
+    async def _carry_out(self, claim: Claim, progress: _Progress) -> None:
         """Do an item, or say why it cannot be done. Raises JobItemLost, StorageError."""
         try:
             if claim.is_folder:
                 await self._look_through(claim)
             elif claim.kind == "classify":
-                await self._classify(claim, note)
+                await self._classify(claim, progress.note)
             else:
-                await self._store_clip(claim, note)
+                await self._store_clip(claim, progress.note)
         except JobItemLost:
             raise
         except Exception as error:
-            await self._give_up_or_put_back(claim, error)
+            # Nothing was tried where another took the last place at the same moment.
+            counts = progress.has_begun or not isinstance(error, Overloaded)
+            await self._give_up_or_put_back(claim, error, counts=counts)
 
     async def _look_through(self, claim: Claim) -> None:
         wanted = schemas.ImportRequest.model_validate(claim.options)
@@ -319,16 +331,14 @@ class JobRunner:
         path = stack.enter_context(self._store.file(claim))
         return path if claim.content_hash is not None else self._roots.file(path)
 
-    async def _give_up_or_put_back(self, claim: Claim, error: Exception) -> None:
-        """Fail an item, or try it again later where that may help."""
+    async def _give_up_or_put_back(self, claim: Claim, error: Exception, *, counts: bool) -> None:
+        """Fail an item, or try it again later: where that may help, or this was no attempt."""
         problem = problem_of(error)
         code = "internal_error" if problem is None else problem.code
         passing = problem is None or problem.status == 429 or problem.status >= 500
         if problem is None:
             logger.error("an item failed unexpectedly", exc_info=error, extra=_fields(claim))
         passing = passing or isinstance(error, ModelMismatch)
-        # Nothing was tried where there was no room: a job waits on the disk, however long.
-        counts = not isinstance(error, Overloaded)
         if not counts or (passing and claim.attempts < self._options.attempts):
             delay = self._options.retry_seconds * 2 ** (claim.attempts - 1)
             delay_seconds = min(delay, MAX_DELAY_SECONDS) * (0.5 + random() / 2)

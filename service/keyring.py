@@ -88,6 +88,8 @@ class Keyring:
             else:
                 # A catalogue that hangs must not keep those whose keys are known.
                 await asyncio.wait({reading}, timeout=PATIENCE_SECONDS)
+                if reading.done():
+                    reading.result()
             self._note_now_and_then()
         assert self._keys is not None
         return self._keys

@@ -29,9 +29,14 @@ class BoundedPool:
         """How many calls run or wait."""
         return self._taken
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a call made now would be taken."""
+        return self._taken < self._places
+
     def require_room(self) -> None:
         """Raise Overloaded if a call made now would be refused."""
-        if self._taken >= self._places:
+        if not self.has_room:
             raise Overloaded(
                 f"{self._taken} requests are being worked on or waiting, which is the limit; try "
                 f"again in {RETRY_AFTER_SECONDS} seconds.",

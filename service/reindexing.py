@@ -27,7 +27,7 @@ class EmbedderAsNewModel:
 
     def embed_clip(self, media: Path, clip: Clip) -> NewClip:
         """Decode and embed a stored file. Raises ClipUnusable."""
-        limits = self._pipeline.intake.limits_of_stored(clip)
+        limits = self._pipeline.intake.limits_to_embed(clip)
         try:
             embedding = self._pipeline.embed_clip_waiting(media, limits=limits)
         except MediaError as error:

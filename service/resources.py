@@ -328,7 +328,7 @@ def _assembled(
             library,
             serving,
             ImportRoots(settings.import_roots),
-            limits=intake.job_limits,
+            intake=intake,
             options=job_options(settings),
         ),
         class_changes=asyncio.Lock(),

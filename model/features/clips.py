@@ -88,6 +88,7 @@ def read_clips(
     extractor: ClipExtractor,
     *,
     split: Path | None = None,
+    former_split: Path | None = None,
     seed: int = 0,
     cache: Path | None = None,
 ) -> FeatureSet:
@@ -99,6 +100,8 @@ def read_clips(
         folder: a sub-folder for each class; `_` in its name is a space in the class's.
         extractor: the backbones.
         split: file that says what is in which stage, instead of the one in the folder.
+        former_split: file by which a training split the folder as it was then, for where no other
+            file says: chance would divide what is there now in another way.
         seed: of the split by chance, where no file says.
         cache: .npz file of the result. A run that was killed goes on from what lies beside it, and
             clips whose file has not changed since are not read again.
@@ -109,11 +112,15 @@ def read_clips(
     """
     clips = find_clips(folder)
     split = split or next((folder / n for n in SPLIT_FILES if (folder / n).is_file()), None)
-    entries = read_split(split) if split else None
+    if split is None and former_split is not None:
+        entries = _still_named(read_split(former_split), clips)
+    else:
+        entries = read_split(split) if split else None
     planned = _stages(clips, entries, seed)  # an impossible split is told before hours of work
     clips = [clip for clip, stage in zip(clips, planned, strict=True) if stage is not None]
     if len(clips) < len(planned):
-        log.warning("%s puts %d files in no stage", split, len(planned) - len(clips))
+        source = split or former_split
+        log.warning("%s puts %d files in no stage", source, len(planned) - len(clips))
 
     store = ClipCache(cache, extractor.signature()) if cache else None
     features = _extract(clips, extractor, store)
@@ -136,6 +143,12 @@ def _stages(
     if entries is None:
         return stages_by_chance(classes, seed)
     return stages_by_split(entries, [clip.id for clip in clips], classes)
+
+
+def _still_named(entries: dict[str, str], clips: Sequence[ClipFile]) -> dict[str, str] | None:
+    """Return the entries of clips that are there; None where none is: it was another folder."""
+    present = {clip.id for clip in clips}
+    return {name: stage for name, stage in entries.items() if name in present} or None
 
 
 def _still_there(

@@ -16,6 +16,7 @@ def read_features(
     dataset: str | None = None,
     features_name: str | None = None,
     split: str | Path | None = None,
+    former_split: Path | None = None,
     seed: int = 0,
     audio_backbone: str | None = None,
     video_backbone: str | None = None,
@@ -33,6 +34,7 @@ def read_features(
         dataset: sub-folder of `path`, where that holds several datasets.
         features_name: which of a dataset's features.
         split: which of a dataset's splits by name, or the file that splits a folder of clips.
+        former_split: by which a training split a folder of clips (`model.features.clips`).
         seed: of the split by chance of a folder of clips.
         audio_backbone, video_backbone: what extracts the features of clips, by the names of
             `model.backbones.registry`; those of the bundled model by default.
@@ -73,6 +75,7 @@ def read_features(
         path,
         load_extractor(audio_backbone, video_backbone, backbone_folder, device),
         split=None if split is None else Path(split),
+        former_split=former_split,
         seed=seed,
         cache=cache,
     )

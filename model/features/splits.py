@@ -14,6 +14,9 @@ from model.features.feature_set import STAGES
 _FILE_COLUMNS = ("file", "filename")
 _CLASS_COLUMNS = ("class", "label")
 
+SPLIT_FILE = "split.json"
+"""In a checkpoint's folder: the stage of each clip that it was trained on or measured by."""
+
 UNSEEN_SHARE = 0.25
 """Share of the classes unseen in validation, and again in the test, as in VGGSound-GZSL."""
 

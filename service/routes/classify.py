@@ -10,7 +10,7 @@ from service import schemas, shaping
 from service.classification import distinct_names
 from service.documentation import multipart_body, problems
 from service.resources import ResourcesDep
-from service.routes.uploads import ModeQuery, UploadDep, accepted, is_for_later
+from service.routes.uploads import ModeQuery, UploadOrJobDep, accepted, is_for_later
 from service.serving import ServedModel
 
 router = APIRouter(tags=["classify"])
@@ -26,7 +26,7 @@ router = APIRouter(tags=["classify"])
     },
 )
 async def classify(
-    upload: UploadDep,
+    upload: UploadOrJobDep,
     resources: ResourcesDep,
     request: Request,
     response: Response,

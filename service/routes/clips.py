@@ -25,7 +25,7 @@ from service.multipart_form import safe_filename
 from service.pipeline import new_clip
 from service.resources import Resources, ResourcesDep
 from service.routes.json_route import JsonRoute
-from service.routes.uploads import ModeQuery, UploadDep, accepted, is_for_later
+from service.routes.uploads import ModeQuery, UploadOrJobDep, accepted, is_for_later
 from service.serving import ServedModel
 from service.upload import Upload
 
@@ -44,7 +44,7 @@ router = APIRouter(tags=["clips"], route_class=JsonRoute)
     },
 )
 async def add_clip(
-    upload: UploadDep,
+    upload: UploadOrJobDep,
     resources: ResourcesDep,
     request: Request,
     response: Response,

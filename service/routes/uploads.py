@@ -17,15 +17,17 @@ from service.upload import Upload
 
 
 @asynccontextmanager
-async def receiving(request: Request, resources: Resources) -> AsyncIterator[Upload]:
+async def receiving(
+    request: Request, resources: Resources, *, or_job: bool = False
+) -> AsyncIterator[Upload]:
     """Receive a request's form; where its clip would be refused, nothing is read of it.
 
-    One that asks for a job by its query waits for its turn on the disk, where as many may wait as
-    there may be jobs.
+    One that may ask for a job, and does by its query, waits for its turn on the disk, where as many
+    may wait as there may be jobs.
 
     Raises what `UploadDirectory.receive` does, Overloaded, and StorageError.
     """
-    if request.query_params.get("mode") == "async":
+    if or_job and request.query_params.get("mode") == "async":
         await resources.jobs.require_room()
     else:
         resources.intake.require_room()
@@ -35,6 +37,13 @@ async def receiving(request: Request, resources: Resources) -> AsyncIterator[Upl
 
 async def _receive_upload(request: Request, resources: ResourcesDep) -> AsyncIterator[Upload]:
     async with receiving(request, resources) as upload:
+        yield upload
+
+
+async def _receive_upload_or_job(
+    request: Request, resources: ResourcesDep
+) -> AsyncIterator[Upload]:
+    async with receiving(request, resources, or_job=True) as upload:
         yield upload
 
 
@@ -67,3 +76,6 @@ ModeQuery = Annotated[
 
 UploadDep = Annotated[Upload, Depends(_receive_upload)]
 """The uploaded file, removed when the request is answered."""
+
+UploadOrJobDep = Annotated[Upload, Depends(_receive_upload_or_job)]
+"""The same of a request that may be for later."""

@@ -4,7 +4,6 @@ import itertools
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -576,8 +575,7 @@ def test_old_rows_hold_up_neither_an_opening_nor_a_close(
         assert_by_model(opened, new_model(), clips)
         closing = threading.Thread(target=opened.close)
         closing.start()
-        while not opened._sweep._stopped.is_set():
-            time.sleep(0.001)
+        assert opened._sweep._stopped.wait(60)
         go_on.set()
         closing.join(60)
         assert not closing.is_alive()

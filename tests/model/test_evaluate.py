@@ -15,6 +15,7 @@ from model.candidates import candidate_classes
 from model.checkpoint import Checkpoint
 from model.embedded_samples import EmbeddedSamples, LabelEmbeddings
 from model.embedding import ClassText
+from model.errors import FeatureSetError
 from model.features import FeatureSet, options, read_features, write_npz
 from tests.model.conftest import LetterEncoder
 
@@ -104,6 +105,24 @@ def test_a_file_with_test_stages_alone_gives_every_figure(
     assert len(report["model_id"]) == 12
     assert report["notes"] == []
     assert "Zero-shot classification" in capsys.readouterr().out
+
+
+def test_clips_are_split_as_the_training_did(
+    checkpoint_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Path | None] = []
+
+    def read(*_: object, former_split: Path | None, **__: object) -> None:
+        given.append(former_split)
+        raise FeatureSetError("no clips here")
+
+    monkeypatch.setattr(evaluate, "read_chosen", read)
+    arguments = [str(checkpoint_dir), "--features", str(tmp_path)]
+    assert evaluate.main(arguments) == 1
+    (checkpoint_dir / "split.json").write_text("{}")
+    assert evaluate.main(arguments) == 1
+
+    assert given == [None, checkpoint_dir / "split.json"]
 
 
 def test_validation_rows_are_used_where_there_is_no_test_row_or_on_demand(

@@ -199,6 +199,30 @@ def test_a_split_may_be_json_and_lie_elsewhere(folder: Path, tmp_path: Path) -> 
     }
 
 
+def test_a_folder_that_has_grown_is_split_as_it_was_trained_on(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = read_clips(folder, extractor())
+    former = tmp_path / "split.json"
+    former.write_text(json.dumps(stage_of(trained)))
+    (folder / "cat" / "1.wav").unlink()
+    write_wav(folder / "big_dog" / "new.wav", 0.5)
+
+    stages = stage_of(read_clips(folder, extractor(), former_split=former))
+
+    assert stages == {i: s for i, s in stage_of(trained).items() if i != "cat/1.wav"}
+    assert "split.json puts 1 files in no stage" in caplog.text
+
+
+def test_a_training_says_nothing_of_another_folder(folder: Path, tmp_path: Path) -> None:
+    former = tmp_path / "split.json"
+    former.write_text(json.dumps({"wolf/0.wav": "stage_1_train"}))
+
+    stages = stage_of(read_clips(folder, extractor(), former_split=former))
+
+    assert stages == stage_of(read_clips(folder, extractor()))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -501,7 +525,8 @@ def test_the_command_tells_an_error_in_one_line(
 
 def test_every_option_of_reading_has_its_option_of_the_command() -> None:
     options: Sequence[str] = command._parser().parse_args(["convert", "a", "b"]).__dict__
-    # Whose backbones are meant is for a checkpoint to say, not for this command.
-    asked = set(read_features.__annotations__) - {"return", "path", "cache", "backbone_folder"}
+    # Whose backbones and split are meant is for a checkpoint to say, not for this command.
+    of_checkpoint = {"backbone_folder", "former_split"}
+    asked = set(read_features.__annotations__) - {"return", "path", "cache"} - of_checkpoint
 
     assert set(options) - {"source", "out"} == asked

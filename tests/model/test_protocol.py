@@ -1,5 +1,6 @@
 """The two stages: what is chosen where, what is never looked at, and what a kill costs."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -289,6 +290,8 @@ def test_a_state_is_of_the_words_not_of_the_last_digits_of_their_vectors(tmp_pat
     assert replace(given, text=elsewhere.text).fingerprint() != given.fingerprint()
     renamed = replace(encoded, features=replace(encoded.features, classes=other_words))
     assert renamed.fingerprint() != encoded.fingerprint()
+    masked = replace(encoded.features, has_video=~encoded.features.has_video)
+    assert replace(encoded, features=masked).fingerprint() != encoded.fingerprint()
 
 
 def test_training_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
@@ -333,6 +336,28 @@ def test_the_epoch_is_chosen_where_no_sample_has_both_modalities(
     choice = protocol.select(run_of(separable(**{lacking: nowhere}), tmp_path))
 
     assert 0 < choice.history[choice.epochs] == max(choice.history.values())
+    assert choice.calibration.audio_weight == 0.5
+
+
+def test_the_stages_of_clips_are_kept_with_both_checkpoints(tmp_path: Path) -> None:
+    features = replace(separable(), backbones=("ears", "eyes"))
+
+    trained_into(tmp_path, features)
+
+    for folder in (tmp_path, tmp_path / "stage-1"):
+        kept = json.loads((folder / "split.json").read_text())
+        assert kept == dict(zip(features.ids, features.stages.tolist(), strict=True))
+
+
+def test_a_modality_that_is_never_seen_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    features = separable()
+
+    trained_into(tmp_path, replace(features, has_video=np.zeros(len(features), np.bool_)))
+
+    assert "no sample has video" in caplog.text
+    assert "no sample has audio" not in caplog.text
 
 
 def test_the_command_reports_a_bad_file_in_one_line(

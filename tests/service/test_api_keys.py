@@ -164,7 +164,7 @@ def test_keys_known_last_work_on_while_the_catalogue_hangs(
     monkeypatch.setattr(keyring, "PATIENCE_SECONDS", 0.01)
     for _ in range(3):
         assert client.get("/model", headers=bearer(made)).status_code == 200
-    assert hung.is_set()
+    assert hung.wait(PATIENCE_SECONDS)
 
     other = token(keys, name="other")
     go_on.set()
