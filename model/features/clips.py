@@ -183,11 +183,9 @@ def _extract_one(clip: ClipFile, extractor: ClipExtractor, cache: ClipCache | No
 
 
 def _warn_of_failures(clips: Sequence[ClipFile], features: Sequence[ClipFeatures]) -> None:
-    failures = [
-        f"{clip.id}: {f.failure}"
-        for clip, f in zip(clips, features, strict=True)
-        if f.failure is not None
-    ]
+    told = list(zip(clips, features, strict=True))
+    failures = [f"{clip.id}: {f.failure}" for clip, f in told if f.failure is not None]
+    damages = [f"{clip.id}: {warning}" for clip, f in told for warning in f.warnings]
     if failures:
         log.warning(
             "%d of %d files could not be read and are left out:\n  %s",
@@ -195,6 +193,8 @@ def _warn_of_failures(clips: Sequence[ClipFile], features: Sequence[ClipFeatures
             len(clips),
             "\n  ".join(failures),
         )
+    if damages:
+        log.warning("files that were read in part:\n  %s", "\n  ".join(damages))
 
 
 def _require_clips_of(classes: Sequence[str], kept: Sequence[ClipFile], folder: Path) -> None:

@@ -35,11 +35,13 @@ class ClipFeatures:
     Attributes:
         audio, video: means over the windows that have the modality.
         failure: why the file could not be read, or None.
+        warnings: what of the file could not be used, where it was read now.
     """
 
     audio: NDArray[np.float32] | None
     video: NDArray[np.float32] | None
     failure: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ class ClipExtractor:
             MediaError: see `model.errors`.
         """
         audio, video = [], []
-        for chunk in ClipReader(path, self._decode_spec, _LIMITS).chunks():
+        reader = ClipReader(path, self._decode_spec, _LIMITS)
+        for chunk in reader.chunks():
             windows = self._windows(chunk)
             audio.append(windows[0])
             video.append(windows[1])
-        features = ClipFeatures(_mean_row(audio), _mean_row(video))
+        warnings = reader.summary().warnings
+        features = ClipFeatures(_mean_row(audio), _mean_row(video), warnings=warnings)
         if features.audio is None and features.video is None:
             return ClipFeatures(None, None, "the sound is silent and the pictures are blank")
         return features

@@ -10,6 +10,7 @@ import textwrap
 import wave
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from model.features.extraction import FRAMES_PER_SECOND, HOP_SECONDS, WINDOW_SEC
 from model.features.splits import stages_by_chance
 from model.media.clip import ClipReader
 from model.media.limits import MediaLimits
-from model.media.types import DecodeSpec
+from model.media.types import ClipSummary, DecodeSpec
 from tests.model.conftest import SAMPLE_RATE, ColourBackbone, LoudnessBackbone
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +148,23 @@ def test_clips_without_a_modality_stay_and_unreadable_ones_are_listed(
     assert message.startswith("3 of 20 files could not be read and are left out:")
     for line in ("hen/notes.txt: ", "hen/empty.wav: ", "owl/silent.wav: the sound is silent and"):
         assert f"\n  {line}" in message
+
+
+def test_what_of_a_clip_could_not_be_used_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = ClipReader.summary
+
+    def damaged(reader: ClipReader) -> ClipSummary:
+        return replace(whole(reader), warnings=("3 of 9 packets of the sound are damaged",))
+
+    monkeypatch.setattr(ClipReader, "summary", damaged)
+
+    features = read_clips(folder, extractor())
+
+    assert len(features) > 4
+    assert caplog.text.count("3 of 9 packets of the sound are damaged") == len(features)
+    assert "files that were read in part:\n  big_dog/0.wav: 3 of 9" in caplog.text
 
 
 def test_a_folder_without_clips_is_told(tmp_path: Path) -> None:
