@@ -134,7 +134,11 @@ def test_a_clip_that_is_chosen_while_another_is_fetched_stays(page: Page) -> Non
     sample = page.get_by_role("button", name="clock.mp4")
     expect(sample).to_be_visible()
     held: list[Route] = []
-    page.route("**/samples/clock.mp4", held.append)
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/samples/clock.mp4", hold)
     sample.click()
     expect(page.get_by_text("Fetching the clip ...")).to_be_visible()
     page.locator("#main input[type=file]").first.set_input_files(SAMPLES / "dog_bark.wav")
