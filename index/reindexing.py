@@ -161,6 +161,8 @@ class Reindexing:
         ModelMismatch where the model is in use by now, StorageError, and whatever the model raises.
         Then the former model is still in use, and the next run goes on from there.
         """
+        # First what this very model left when it was in use before: from then on its rows count.
+        delete_leftovers(self._catalogue, self._exclusive)
         with self._writing() as writer:
             writer.target(self._model.dim)
         delete_leftovers(self._catalogue, self._exclusive)

@@ -552,6 +552,17 @@ def test_old_rows_that_a_crash_left_are_deleted_on_opening(
         assert_by_model(opened, new_model(), clips)
 
 
+def test_a_model_comes_back_whose_old_rows_are_still_there(
+    library: Library, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("index.reindexing.delete_leftovers", lambda *_: None)
+        library.reindexing(new_model()).run()
+
+    assert library.reindexing(OLD).run().finished
+    assert_by_model(library, OLD, clips)
+
+
 def test_old_rows_hold_up_neither_an_opening_nor_a_close(
     library: Library, clips: list[Clip], directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

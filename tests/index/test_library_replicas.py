@@ -131,7 +131,7 @@ def test_what_was_missed_is_taken_over_part_by_part(
     two.add_class(new_class("owl", unit(10)))
 
     assert read == [2, 2, 2, 1]
-    assert answers(two) == answers(one)
+    wait_until(lambda: answers(two) == answers(one))
 
 
 @pytest.mark.parametrize("logged", [1, 5000])
