@@ -19,7 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from index.errors import DuplicateClip, JobItemLost, ModelMismatch, StorageError
 from index.job_types import Claim, Job, JobFailure, NewJob, NewJobItem
 from index.media_store import file_digest
-from service import schemas, shaping
+from service import schemas
+from service.clip_classification import classify_file
 from service.content_types import safe_content_type
 from service.errors import Overloaded, problem_of
 from service.imports import ImportRoots
@@ -306,24 +307,13 @@ class JobRunner:
     async def _classify(self, claim: Claim, note: OnProgress) -> None:
         form = schemas.ClassifyOptions.model_validate(claim.options)
 
-        async def answered(model: ServedModel) -> schemas.Classification:
-            embedding = await model.pipeline.embed_clip(
-                path, modality=form.modality, limits=self._limits, on_progress=note
-            )
-            ranked = await model.classifier.classify(
-                embedding, candidates=form.candidate_labels, with_windows=form.windows
-            )
-            return await run_in_threadpool(
-                shaping.classification,
-                ranked,
-                embedding,
-                top_k=form.top_k,
-                model_id=model.card.model_id,
-            )
-
         with ExitStack() as stack:
             path = await run_in_threadpool(self._opened, claim, stack)
-            answer = await self._serving.answer(answered)
+            answer = await self._serving.answer(
+                lambda model: classify_file(
+                    model, path, form, limits=self._limits, on_progress=note
+                )
+            )
         result = await run_in_threadpool(answer.model_dump, mode="json")
         await run_in_threadpool(self._store.end_classified, claim, result)
 
